@@ -1,0 +1,182 @@
+//! From an HTTP request to its operation, through the faults on calls and answers, and back.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use serde_json::Value;
+
+use super::{AwsError, Call, endpoint, signature, sts};
+use crate::answers::{Release, Treatment};
+use crate::journal::CallRecord;
+use crate::simulation::Simulation;
+use crate::world::Name;
+use crate::{ecs, sqs};
+
+const ECS_TARGET: &str = "AmazonEC2ContainerServiceV20141113.";
+const SQS_TARGET: &str = "AmazonSQS.";
+
+/// On an answer: the connection is closed instead of sending it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CloseWithoutAnswer;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Ecs,
+    Sqs,
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ecs => "ecs",
+            Self::Sqs => "sqs",
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Ecs => "application/x-amz-json-1.1",
+            Self::Sqs => "application/x-amz-json-1.0",
+        }
+    }
+
+    fn error_namespace(self) -> &'static str {
+        match self {
+            Self::Ecs => "com.amazonaws.ecs",
+            Self::Sqs => "com.amazonaws.sqs",
+        }
+    }
+}
+
+/// Serves every path outside `/control`.
+pub(crate) async fn serve_aws(
+    State(simulation): State<Arc<Simulation>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (service, operation) = if let Some(operation) = target.strip_prefix(ECS_TARGET) {
+        (Service::Ecs, operation)
+    } else if let Some(operation) = target.strip_prefix(SQS_TARGET) {
+        (Service::Sqs, operation)
+    } else {
+        return serve_without_target(&simulation, target, &body);
+    };
+    let region: Name = signature::region(&headers).into();
+    let call = Call {
+        region,
+        operation,
+        endpoint: endpoint(&headers),
+        body: &body,
+    };
+    let result = perform(&simulation, service, &call).await;
+    finish(&simulation, service, &call, result).await
+}
+
+/// The call's effect, unless an injected error comes first.
+async fn perform(simulation: &Simulation, service: Service, call: &Call<'_>) -> Result<Value, AwsError> {
+    {
+        let mut world = simulation.world();
+        let world = &mut *world;
+        world.open_region(&call.region);
+        if world.settings.faults.fails(call.operation, &mut world.random) {
+            return Err(AwsError::server());
+        }
+    }
+    match service {
+        Service::Ecs => ecs::call(&mut simulation.world(), call),
+        Service::Sqs => sqs::call(simulation, call).await,
+    }
+}
+
+/// Notes the call and sends, holds or loses its answer.
+async fn finish(
+    simulation: &Arc<Simulation>,
+    service: Service,
+    call: &Call<'_>,
+    result: Result<Value, AwsError>,
+) -> Response<Body> {
+    let now_ms = simulation.clock.now_ms();
+    let rule = {
+        let mut world = simulation.world();
+        let world = &mut *world;
+        let rule = result
+            .as_ref()
+            .ok()
+            .and_then(|_| world.answers.take(call.operation, &mut world.random));
+        world.journal.called(CallRecord {
+            number: 0,
+            at_ms: now_ms,
+            region: call.region.to_string(),
+            service: service.name(),
+            operation: call.operation.into(),
+            outcome: result.as_ref().map_or_else(|error| error.code, |_| "ok").into(),
+            answer: rule.as_ref().map_or("sent", |rule| match rule.action {
+                Treatment::Hold => "held",
+                Treatment::Lose => "lost",
+            }),
+        });
+        rule
+    };
+    let response = response(service, &result);
+    let Some(rule) = rule else { return response };
+    let release = match rule.action {
+        Treatment::Lose => Release::Drop,
+        Treatment::Hold => tokio::select! {
+            release = simulation.held.hold(&rule, &call.region, now_ms) => release,
+            () = simulation.stopping.cancelled() => Release::Drop,
+        },
+    };
+    match release {
+        Release::Answer => response,
+        Release::Drop => close_without_answer(),
+    }
+}
+
+fn response(service: Service, result: &Result<Value, AwsError>) -> Response<Body> {
+    let builder = Response::builder().header(header::CONTENT_TYPE, service.content_type());
+    let built = match result {
+        Ok(value) => builder.body(Body::from(value.to_string())),
+        Err(error) => {
+            let mut builder = builder.status(error.status);
+            if let (Service::Sqs, Some(legacy)) = (service, sqs::legacy_code(error.code)) {
+                builder = builder.header("x-amzn-query-error", format!("{legacy};Sender"));
+            }
+            builder.body(Body::from(error.body(service.error_namespace()).to_string()))
+        }
+    };
+    built.expect("static headers and a known status make a response")
+}
+
+fn close_without_answer() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(CloseWithoutAnswer);
+    response
+}
+
+/// STS, whose protocol names its action in the body; anything else is unknown.
+fn serve_without_target(simulation: &Simulation, target: &str, body: &[u8]) -> Response<Body> {
+    let world = simulation.world();
+    let xml = std::str::from_utf8(body)
+        .ok()
+        .and_then(|form| sts::answer(form, &world.account, world.now_ms()));
+    match xml {
+        Some(xml) => {
+            let mut response = Response::new(Body::from(xml));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/xml"));
+            response
+        }
+        None => {
+            let mut response = response(Service::Ecs, &Err(AwsError::unknown_operation(target)));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    }
+}

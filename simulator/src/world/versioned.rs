@@ -1,0 +1,79 @@
+//! One resource with its recent past, so that a lagging answer can show it as it was.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Past states kept of one resource, whatever their age.
+const PAST_STATES_MAX: usize = 64;
+
+/// The current state and those before it, newest first.
+#[derive(Debug)]
+pub(crate) struct Versioned<T> {
+    current: Arc<T>,
+    since_ms: u64,
+    past: VecDeque<(u64, Arc<T>)>,
+}
+
+impl<T> Versioned<T> {
+    pub(crate) fn new(now_ms: u64, value: T) -> Self {
+        Self {
+            current: Arc::new(value),
+            since_ms: now_ms,
+            past: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn current(&self) -> &Arc<T> {
+        &self.current
+    }
+
+    /// The state at a moment; none when the resource did not exist yet.
+    pub(crate) fn as_of(&self, at_ms: u64) -> Option<&Arc<T>> {
+        if self.since_ms <= at_ms {
+            return Some(&self.current);
+        }
+        self.past
+            .iter()
+            .find(|(since_ms, _)| *since_ms <= at_ms)
+            .map(|(_, value)| value)
+    }
+
+    /// Takes a new state; what ended more than `history_ms` ago is forgotten.
+    pub(crate) fn replace(&mut self, now_ms: u64, value: T, history_ms: u64) -> &Arc<T> {
+        let old = std::mem::replace(&mut self.current, Arc::new(value));
+        let ended_ms = now_ms;
+        self.past.push_front((self.since_ms, old));
+        self.since_ms = ended_ms;
+        self.past.truncate(PAST_STATES_MAX);
+        // A state ends where the next newer one begins.
+        while self.past.len() > 1 && self.past[self.past.len() - 2].0 + history_ms < now_ms {
+            self.past.pop_back();
+        }
+        &self.current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each moment shows the state that held then, and the time before birth shows nothing.
+    #[test]
+    fn shows_the_state_of_a_moment() {
+        let mut resource = Versioned::new(100, 'a');
+        resource.replace(200, 'b', 1_000);
+        resource.replace(300, 'c', 1_000);
+        let at = |at_ms| resource.as_of(at_ms).map(|value| **value);
+        assert_eq!(
+            [at(99), at(100), at(199), at(200), at(300), at(900)],
+            [None, Some('a'), Some('a'), Some('b'), Some('c'), Some('c')]
+        );
+        resource.replace(5_000, 'd', 1_000);
+        assert_eq!(
+            resource.as_of(250).map(|value| **value),
+            None,
+            "states that ended long ago are forgotten"
+        );
+        assert_eq!(resource.as_of(4_500).map(|value| **value), Some('c'));
+    }
+}
