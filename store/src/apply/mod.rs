@@ -1,0 +1,151 @@
+//! Applying log entries: a pure function of the state and the entries. No clock, no random number, no hash-map order: the same log gives
+//! the same bytes, however it is cut into calls.
+
+mod compaction;
+mod expiry;
+mod feed;
+mod idempotency;
+mod indexes;
+mod overlay;
+mod session;
+pub(crate) mod transaction;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+pub(crate) use transaction::Transaction;
+pub(crate) use compaction::compaction_target;
+
+use crate::commands;
+use crate::encoding::meta;
+use crate::engine::{Engine, Family, Write};
+use crate::proto::{Command, Entry, Outcome, Position, Refusal, RefusalCode, command::Operation, outcome};
+use crate::ring::{Cause, RingChange};
+use crate::store::{AppliedEntry, LogEntry, StoreError};
+
+/// What applying entries gives: to be written, told, answered.
+pub(crate) struct Applied {
+    /// One atomic batch.
+    pub batch: Vec<Write>,
+    /// Where the state stands once it is written.
+    pub position: Position,
+    /// For watchers, in order.
+    pub changes: Vec<Arc<RingChange>>,
+    /// One an entry.
+    pub outcomes: Vec<AppliedEntry>,
+}
+
+/// Applies entries to the state at `position`.
+pub(crate) fn apply(engine: &dyn Engine, position: Position, entries: &[LogEntry]) -> Result<Applied, StoreError> {
+    let mut transaction = Transaction::new(engine, position);
+    let mut outcomes = Vec::with_capacity(entries.len());
+    for entry in entries {
+        outcomes.push(apply_entry(&mut transaction, entry)?);
+    }
+    let (mut overlay, position, changes) = transaction.into_parts();
+    overlay.write_unhashed(Family::Meta, meta::POSITION, position.encode_to_vec().into());
+    Ok(Applied { batch: overlay.into_batch(), position, changes, outcomes })
+}
+
+fn apply_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) -> Result<AppliedEntry, StoreError> {
+    let position = &transaction.position;
+    if position.started && entry.index != position.applied_index + 1 {
+        return Err(StoreError::Corrupt(format!(
+            "log entry {} was handed to a state that stands at {}: entries come once and in order",
+            entry.index, position.applied_index
+        )));
+    }
+    let revision_before = position.revision;
+    transaction.overlay.start_hash(&position.state_hash, entry.index);
+    let outcomes = match &entry.payload {
+        Some(payload) => apply_payload(transaction, entry.index, payload.clone())?,
+        None => Vec::new(),
+    };
+    if let Some(membership) = &entry.membership {
+        transaction.overlay.write_unhashed(Family::Meta, meta::MEMBERSHIP, membership.clone());
+    }
+    transaction.write_sources();
+    compaction::mark(transaction);
+    compaction::sweep(transaction, revision_before)?;
+    finish_entry(transaction, entry);
+    Ok(AppliedEntry { outcomes })
+}
+
+fn apply_payload(transaction: &mut Transaction<'_>, index: u64, payload: Bytes) -> Result<Vec<Outcome>, StoreError> {
+    let entry = Entry::decode(payload).map_err(|error| StoreError::Corrupt(format!("log entry {index}: {error}")))?;
+    transaction.position.elapsed_ms = transaction.position.elapsed_ms.max(entry.elapsed_ms);
+    let wall_time_ms = entry.wall_time_ms;
+    entry.commands.into_iter().map(|command| apply_command(transaction, wall_time_ms, command)).collect()
+}
+
+fn apply_command(transaction: &mut Transaction<'_>, wall_time_ms: i64, mut command: Command) -> Result<Outcome, StoreError> {
+    transaction.set_cause(Cause {
+        actor: std::mem::take(&mut command.actor).into(),
+        request_id: std::mem::take(&mut command.request_id).into(),
+        cause: std::mem::take(&mut command.cause).into(),
+        session: command.session,
+        wall_time_ms,
+    });
+    let current = transaction.position.session;
+    let mut outcome = if command.session != 0 && command.session != current {
+        refusal(
+            RefusalCode::StaleSession,
+            format!("session {} has ended; the current one is {current}", command.session),
+            current.to_string(),
+        )
+    } else {
+        match command.idempotency.take() {
+            None => execute(transaction, &command)?,
+            Some(key) => idempotency::once(transaction, &key, |transaction| execute(transaction, &command))?,
+        }
+    };
+    if !outcome.replayed {
+        outcome.revision = transaction.position.revision;
+    }
+    Ok(outcome)
+}
+
+fn execute(transaction: &mut Transaction<'_>, command: &Command) -> Result<Outcome, StoreError> {
+    let Some(operation) = &command.operation else {
+        return Err(StoreError::Unknown(format!("a command of session {} whose operation this version does not know", command.session)));
+    };
+    match operation {
+        Operation::OpenSession(open) => session::open(transaction, open),
+        Operation::QuarantineMessages(quarantine) => feed::quarantine(transaction, quarantine),
+        Operation::ReportSource(report) => feed::report(transaction, report),
+        Operation::Compact(compact) => Ok(compaction::compact(transaction, compact.revision)),
+        Operation::Expire(expire) => expiry::expire(transaction, expire.limit),
+        _ => commands::execute(transaction, command),
+    }
+}
+
+fn finish_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) {
+    let (overlay, position) = (&mut transaction.overlay, &mut transaction.position);
+    for number in [
+        position.revision,
+        position.oldest_revision,
+        position.swept_revision,
+        position.elapsed_ms,
+        position.session,
+        position.quarantine_sequence,
+        position.idempotency_sequence,
+    ] {
+        overlay.hash_number(number);
+    }
+    position.state_hash = Bytes::copy_from_slice(&overlay.hash().to_be_bytes());
+    position.started = true;
+    position.applied_index = entry.index;
+    position.log_id = entry.log_id.clone();
+}
+
+/// An outcome without a revision yet.
+pub(crate) fn outcome(result: outcome::Result) -> Outcome {
+    Outcome { revision: 0, replayed: false, result: Some(result) }
+}
+
+/// A refusal: nothing was changed.
+pub(crate) fn refusal(code: RefusalCode, message: String, detail: String) -> Outcome {
+    outcome(outcome::Result::Refusal(Refusal { code: code.into(), message, detail }))
+}

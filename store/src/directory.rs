@@ -1,0 +1,129 @@
+//! The directory of the state on disk: one database, named by a pointer file, and perhaps what an interrupted installation left.
+//!
+//! ```text
+//! CURRENT                  the name of the directory that counts, replaced atomically
+//! generation-<number>/     a RocksDB database
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, sync_directory, write_synced};
+use crate::engine::disk::DiskEngine;
+use crate::read::cut::position;
+use crate::store::{CheckpointMeta, StoreError};
+
+const POINTER: &str = "CURRENT";
+const NEW_POINTER: &str = "CURRENT.new";
+const GENERATION: &str = "generation-";
+
+/// See the module.
+pub(crate) struct StateDirectory {
+    path: PathBuf,
+}
+
+impl StateDirectory {
+    /// Opens the current state, or creates the first one; removes what an interrupted installation left.
+    pub fn open(path: &Path) -> Result<(StateDirectory, DiskEngine), StoreError> {
+        let directory = StateDirectory { path: path.to_owned() };
+        fs::create_dir_all(path).map_err(|error| directory.failed("creating", error))?;
+        let current = match directory.pointer()? {
+            Some(current) => current,
+            None => directory.create_first()?,
+        };
+        for generation in directory.generations()?.into_iter().filter(|generation| *generation != current) {
+            let leftover = path.join(name(generation));
+            tracing::info!(directory = %leftover.display(), "removing a state that is not current");
+            fs::remove_dir_all(&leftover).map_err(|error| directory.failed("cleaning", error))?;
+        }
+        let engine = DiskEngine::open(&path.join(name(current)))?;
+        Ok((directory, engine))
+    }
+
+    /// Makes a checkpoint the current state. Until the pointer is replaced the old state counts, afterwards the new one; a crash at any
+    /// moment leaves one of them, and the other is removed at the next start.
+    pub fn install(&self, checkpoint: &Path) -> Result<(DiskEngine, CheckpointMeta), StoreError> {
+        let meta = checkpoint::inspect_for(checkpoint, checkpoint::ROCKSDB)?;
+        let generation = self.generations()?.into_iter().max().unwrap_or_default() + 1;
+        let target = self.path.join(name(generation));
+        let move_here = || -> std::io::Result<()> {
+            fs::rename(checkpoint, &target)?;
+            sync_directory(checkpoint::parent(checkpoint))?;
+            sync_directory(&self.path)
+        };
+        move_here().map_err(|error| {
+            StoreError::storage(format!("moving the checkpoint {} to {}", checkpoint.display(), target.display()), error)
+        })?;
+        let engine = DiskEngine::open(&target)?;
+        checkpoint::compare(&engine, &meta)?;
+        checkpoint::remove_manifest(&target).map_err(|error| self.failed("installing into", error))?;
+        self.point_to(generation)?;
+        Ok((engine, meta))
+    }
+
+    /// Creates generation 1. One that lies there without a pointer was being created when the process ended, and is empty; anything else
+    /// means that the pointer was lost.
+    fn create_first(&self) -> Result<u64, StoreError> {
+        for generation in self.generations()? {
+            let found = self.path.join(name(generation));
+            let started = DiskEngine::open(&found).and_then(|engine| position(&engine))?.started;
+            if started {
+                return Err(StoreError::Corrupt(format!(
+                    "{} holds a state but no file {POINTER} names it; rebuild this node from its peers (blox member replace)",
+                    found.display()
+                )));
+            }
+            fs::remove_dir_all(&found).map_err(|error| self.failed("cleaning", error))?;
+        }
+        drop(DiskEngine::open(&self.path.join(name(1)))?);
+        self.point_to(1)?;
+        Ok(1)
+    }
+
+    fn point_to(&self, generation: u64) -> Result<(), StoreError> {
+        let replace = || -> std::io::Result<()> {
+            let new = self.path.join(NEW_POINTER);
+            write_synced(&new, name(generation).as_bytes())?;
+            fs::rename(&new, self.path.join(POINTER))?;
+            sync_directory(&self.path)
+        };
+        replace().map_err(|error| self.failed("pointing to the new state in", error))
+    }
+
+    fn pointer(&self) -> Result<Option<u64>, StoreError> {
+        let text = match fs::read_to_string(self.path.join(POINTER)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed("reading the pointer in", error)),
+        };
+        let generation = number(&text).filter(|generation| self.path.join(name(*generation)).is_dir());
+        generation.map(Some).ok_or_else(|| {
+            StoreError::Corrupt(format!(
+                "{POINTER} in {} names {text:?}, which is not there; rebuild this node from its peers (blox member replace)",
+                self.path.display()
+            ))
+        })
+    }
+
+    fn generations(&self) -> Result<Vec<u64>, StoreError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(|error| self.failed("reading", error))? {
+            let entry = entry.map_err(|error| self.failed("reading", error))?;
+            found.extend(entry.file_name().to_str().and_then(number));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn failed(&self, doing: &str, error: std::io::Error) -> StoreError {
+        StoreError::storage(format!("{doing} the state directory {}", self.path.display()), error)
+    }
+}
+
+fn name(generation: u64) -> String {
+    format!("{GENERATION}{generation:010}")
+}
+
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(GENERATION)?.parse().ok()
+}

@@ -1,0 +1,251 @@
+//! The engine of a node: RocksDB.
+//!
+//! The write-ahead log is written and never synced by a write: after a crash the state is some earlier whole batch, and the consensus log
+//! replays the rest. Who lets go of log entries must have called [`Engine::flush`] or taken a checkpoint first.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use rocksdb::checkpoint::Checkpoint;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, Options, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+};
+use self_cell::self_cell;
+
+use super::{Engine, Family, Pair, Reader, ScanLimit, Write};
+use crate::store::StoreError;
+
+/// Uncompressed blocks kept in memory, all families together.
+const BLOCK_CACHE_BYTES: usize = 64 << 20;
+/// One memtable: small, so that a flush is a short step and does not hold up the log's fsyncs.
+const MEMTABLE_BYTES: usize = 16 << 20;
+/// All memtables together: what a node's memory owes to writes.
+const MEMTABLES_BYTES: usize = 64 << 20;
+/// Memtables of one family, the one being filled included, before writes wait for a flush.
+const MEMTABLES_PER_FAMILY: i32 = 4;
+/// The write-ahead log is cut by flushing what holds it back beyond this; it bounds the replay at a start.
+const WAL_BYTES_MAX: u64 = 128 << 20;
+/// Files are handed to the disk in steps of this, instead of all at their end.
+const BYTES_PER_SYNC: u64 = 512 << 10;
+/// Flushes and compactions together, bytes a second: above it they would raise the log's fsync times.
+const BACKGROUND_BYTES_PER_SECOND: i64 = 64 << 20;
+/// The rate limiter's period, microseconds.
+const BACKGROUND_PERIOD_US: i64 = 100_000;
+/// The rate limiter serves low priorities at least once in this many times.
+const BACKGROUND_FAIRNESS: i32 = 10;
+/// Threads for flushes and compactions.
+const BACKGROUND_THREADS: i32 = 2;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+const BLOCK_BYTES: usize = 16 << 10;
+/// RocksDB's own text logs kept.
+const TEXT_LOGS: usize = 3;
+/// Size of one of them.
+const TEXT_LOG_BYTES: usize = 4 << 20;
+
+/// See the module.
+pub(crate) struct DiskEngine {
+    // Order matters: the database closes before its files may go.
+    database: DB,
+    files: Files,
+}
+
+/// The directory of an engine, deleted on drop when a newer one has taken its place.
+struct Files {
+    directory: PathBuf,
+    discard: AtomicBool,
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if self.discard.load(Ordering::Acquire)
+            && let Err(error) = std::fs::remove_dir_all(&self.directory)
+        {
+            // The next start removes what is not current.
+            tracing::warn!(directory = %self.directory.display(), %error, "cannot delete the replaced state");
+        }
+    }
+}
+
+impl DiskEngine {
+    /// Opens the database in `directory`, or creates it.
+    pub fn open(directory: &Path) -> Result<DiskEngine, StoreError> {
+        let mut options = database_options()?;
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let database = DB::open_cf_descriptors(&options, directory, families())
+            .map_err(|error| StoreError::storage(format!("opening the state in {}", directory.display()), error))?;
+        Ok(DiskEngine::of(database, directory))
+    }
+
+    /// Opens a checkpoint to look at it; nothing in it changes.
+    pub fn open_read_only(directory: &Path) -> Result<DiskEngine, StoreError> {
+        let database = DB::open_cf_descriptors_read_only(&database_options()?, directory, families(), false)
+            .map_err(|error| StoreError::storage(format!("reading the checkpoint {}", directory.display()), error))?;
+        Ok(DiskEngine::of(database, directory))
+    }
+
+    fn of(database: DB, directory: &Path) -> DiskEngine {
+        DiskEngine { database, files: Files { directory: directory.to_owned(), discard: AtomicBool::new(false) } }
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.database.cf_handle(family.name()).expect("every family is created when the database is opened")
+    }
+
+    fn doing(&self, what: &str, family: Family) -> String {
+        format!("{what} {} in {}", family.name(), self.files.directory.display())
+    }
+
+    fn collect(&self, mut pairs: DBRawIterator<'_>, family: Family, from: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        pairs.seek(from);
+        while let Some((key, value)) = pairs.item() {
+            bytes += key.len() + value.len();
+            found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            if found.len() >= limit.count || bytes >= limit.bytes {
+                return Ok(found);
+            }
+            pairs.next();
+        }
+        pairs.status().map_err(|error| StoreError::storage(self.doing("scanning", family), error))?;
+        Ok(found)
+    }
+}
+
+fn database_options() -> Result<Options, StoreError> {
+    let mut options = Options::default();
+    options.set_paranoid_checks(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_db_write_buffer_size(MEMTABLES_BYTES);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
+    options.set_wal_bytes_per_sync(BYTES_PER_SYNC);
+    options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, BACKGROUND_PERIOD_US, BACKGROUND_FAIRNESS);
+    options.set_max_background_jobs(BACKGROUND_THREADS);
+    options.set_keep_log_file_num(TEXT_LOGS);
+    options.set_max_log_file_size(TEXT_LOG_BYTES);
+    options.set_stats_dump_period_sec(0);
+    Ok(options)
+}
+
+fn families() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    Family::ALL.into_iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))).collect()
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    // History and versions are only scanned.
+    if !matches!(family, Family::History | Family::Versions) {
+        table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(MEMTABLES_PER_FAMILY);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options
+}
+
+/// Bounds an iterator from above, so that it does not walk over what was deleted behind the range.
+fn bounded(until: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    if !until.is_empty() {
+        options.set_iterate_upper_bound(until);
+    }
+    options
+}
+
+fn copied(found: Option<rocksdb::DBPinnableSlice<'_>>) -> Option<Bytes> {
+    found.map(|value| Bytes::copy_from_slice(&value))
+}
+
+impl Reader for DiskEngine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let found = self.database.get_pinned_cf(self.family(family), key);
+        found.map(copied).map_err(|error| StoreError::storage(self.doing("reading", family), error))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+        if !until.is_empty() && from >= until {
+            return Ok(Vec::new());
+        }
+        self.collect(self.database.raw_iterator_cf_opt(self.family(family), bounded(until)), family, from, limit)
+    }
+}
+
+type BorrowedSnapshot<'a> = SnapshotWithThreadMode<'a, DB>;
+
+self_cell!(
+    /// A RocksDB snapshot together with the database it borrows.
+    struct DiskSnapshot {
+        owner: Arc<DiskEngine>,
+        #[covariant]
+        dependent: BorrowedSnapshot,
+    }
+);
+
+impl Reader for DiskSnapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let engine = self.borrow_owner();
+        let found = self.borrow_dependent().get_pinned_cf(engine.family(family), key);
+        found.map(copied).map_err(|error| StoreError::storage(engine.doing("reading", family), error))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+        if !until.is_empty() && from >= until {
+            return Ok(Vec::new());
+        }
+        let engine = self.borrow_owner();
+        engine.collect(self.borrow_dependent().raw_iterator_cf_opt(engine.family(family), bounded(until)), family, from, limit)
+    }
+}
+
+impl Engine for DiskEngine {
+    fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {
+        Arc::new(DiskSnapshot::new(self, |engine| engine.database.snapshot()))
+    }
+
+    fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
+        let mut writes = WriteBatch::default();
+        for write in batch {
+            let family = self.family(write.family);
+            match &write.value {
+                Some(value) => writes.put_cf(family, &write.key, value),
+                None => writes.delete_cf(family, &write.key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(false);
+        self.database
+            .write_opt(writes, &options)
+            .map_err(|error| StoreError::storage(format!("writing to the state in {}", self.files.directory.display()), error))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.database
+            .flush_wal(true)
+            .map_err(|error| StoreError::storage(format!("syncing the state in {}", self.files.directory.display()), error))
+    }
+
+    fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError> {
+        self.flush()?;
+        Checkpoint::new(&self.database)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
+            .map_err(|error| StoreError::storage(format!("writing the checkpoint {}", directory.display()), error))
+    }
+
+    fn discard_when_unused(&self) {
+        self.files.discard.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,105 @@
+//! What the state needs from a storage engine: six ordered families, atomic batches, snapshots, checkpoints.
+//!
+//! Two engines behave alike: [`disk`] (RocksDB) in a node, [`memory`] in simulations. The state's meaning lives above them.
+
+pub(crate) mod disk;
+pub(crate) mod memory;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::store::StoreError;
+
+/// A key and its value, as stored.
+pub(crate) type Pair = (Bytes, Bytes);
+
+/// An ordered space of keys. The numbers enter the state hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Family {
+    /// Key -> its value now.
+    Latest = 0,
+    /// Key, newest revision first -> the values `latest` has left behind, and tombstones.
+    Versions = 1,
+    /// Revision, sub -> which key changed, why, by whom.
+    History = 2,
+    /// Secondary indexes, see [`crate::encoding::Index`].
+    Indexes = 3,
+    /// ARN -> what is remembered of a deleted resource.
+    Tombstones = 4,
+    /// Position, session, sources, quarantine, idempotency keys, see [`crate::encoding::meta`].
+    Meta = 5,
+}
+
+impl Family {
+    /// Every family, by number.
+    pub const ALL: [Family; 6] =
+        [Family::Latest, Family::Versions, Family::History, Family::Indexes, Family::Tombstones, Family::Meta];
+
+    /// Its name on disk.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Latest => "latest",
+            Family::Versions => "versions",
+            Family::History => "history",
+            Family::Indexes => "indexes",
+            Family::Tombstones => "tombstones",
+            Family::Meta => "meta",
+        }
+    }
+}
+
+/// One write of a batch; `None` deletes.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    /// Where.
+    pub family: Family,
+    /// The key.
+    pub key: Bytes,
+    /// Its new value.
+    pub value: Option<Bytes>,
+}
+
+/// Where a scan stops at the latest: always after at least one pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScanLimit {
+    /// Pairs.
+    pub count: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+impl ScanLimit {
+    /// Only the first pair.
+    pub const ONE: ScanLimit = ScanLimit { count: 1, bytes: usize::MAX };
+}
+
+/// Reading, at the head or in a snapshot.
+pub(crate) trait Reader: Send + Sync {
+    /// The value of a key.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Pairs in order with `from <= key < until` (an empty `until`: to the end), as many as `limit` allows. Fewer than `limit.count`
+    /// pairs do not say that the range has ended; an empty answer does.
+    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError>;
+}
+
+/// An engine. It has one writer at a time, and any number of readers.
+pub(crate) trait Engine: Reader {
+    /// One consistent cut, valid as long as it is held.
+    fn snapshot(self: Arc<Self>) -> Arc<dyn Reader>;
+
+    /// Writes all or nothing; readers see it when this returns. Later writes to a key win.
+    fn write(&self, batch: &[Write]) -> Result<(), StoreError>;
+
+    /// Makes everything written so far durable.
+    fn flush(&self) -> Result<(), StoreError>;
+
+    /// Writes the files of a checkpoint into `directory`, which does not exist yet. They need not be durable yet.
+    fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError>;
+
+    /// Has its files deleted as soon as nobody reads from it any more.
+    fn discard_when_unused(&self) {}
+}

@@ -1,0 +1,32 @@
+//! The replicated state: revisions, resources, indexes, history, watch.
+//!
+//! A tour:
+//! - [`proto`]: commands, outcomes and stored values, as they stand in the log and on disk;
+//! - [`Store`]: opened once a node; `raft/` applies log entries to it, everyone else reads;
+//! - [`View`]: one consistent cut of the state, at the head or at an older revision;
+//! - [`Watcher`]: changes in order, from any revision still kept.
+//!
+//! The crate does no network I/O, and `apply` reads no clock, no random number and no environment: the same log gives the same bytes.
+
+mod apply;
+mod checkpoint;
+mod commands;
+mod directory;
+mod encoding;
+mod engine;
+pub mod key;
+pub mod proto;
+mod read;
+pub mod records;
+mod ring;
+pub mod store;
+pub mod view;
+pub mod watch;
+
+pub use key::{Key, Kind};
+pub use store::{AppliedEntry, CheckpointMeta, Fingerprint, HistoryLimits, LogEntry, Progress, Store, StoreError};
+pub use view::{ClusterSelector, Record, ResourceFilter, ResourceIter, View, ViewError};
+pub use watch::{Change, WatchBatch, WatchEnd, WatchFrom, WatchRequest, Watcher};
+
+/// One counter for the whole state: each changed key gets its own. 0 is the empty state.
+pub type Revision = u64;
