@@ -1,0 +1,59 @@
+//! What an operator may set.
+
+use std::time::Duration;
+
+const MEBIBYTE: usize = 1024 * 1024;
+
+/// Deadlines and bounds of the HTTP interface. The defaults suit production.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// From a request's head to its answer's head, body upload included (streams then go on without a deadline).
+    pub request_deadline: Duration,
+    /// A wait for a leader's confirmation, or for this node to catch up, before a read.
+    pub read_deadline: Duration,
+    /// A wait for a proposal's outcome.
+    pub propose_deadline: Duration,
+    /// A wait for one answer of ECS.
+    pub catalog_deadline: Duration,
+    /// Between two bookmarks of an idle watch.
+    pub bookmark_interval: Duration,
+    /// A connection whose reader takes nothing for this long is dropped.
+    pub write_stall: Duration,
+    /// Between the end of one answer and the next request's head: how long an idle connection is kept, and how slowly a head may arrive.
+    pub keep_alive: Duration,
+    /// How long a stopping server waits for requests in flight.
+    pub shutdown_grace: Duration,
+    /// Requests being handled at once (health and metrics are not counted); more are answered 429.
+    pub requests_in_flight: usize,
+    /// Bytes of request bodies in memory at once; more are answered 429.
+    pub body_bytes_in_flight: usize,
+    /// Streams and watches at once; more are answered 429.
+    pub streams: usize,
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Ready while no more committed entries than this wait to be applied.
+    pub applied_lag_entries: u64,
+    /// Ready while a leader with a quorum was heard of within this time.
+    pub leader_contact: Duration,
+}
+
+impl Default for ApiConfig {
+    fn default() -> ApiConfig {
+        ApiConfig {
+            request_deadline: Duration::from_secs(30),
+            read_deadline: Duration::from_secs(5),
+            propose_deadline: Duration::from_secs(5),
+            catalog_deadline: Duration::from_secs(8),
+            bookmark_interval: Duration::from_secs(5),
+            write_stall: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+            shutdown_grace: Duration::from_secs(10),
+            requests_in_flight: 1024,
+            body_bytes_in_flight: 128 * MEBIBYTE,
+            streams: 5000,
+            connections: 10_000,
+            applied_lag_entries: 1000,
+            leader_contact: Duration::from_secs(5),
+        }
+    }
+}

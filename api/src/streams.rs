@@ -1,0 +1,125 @@
+//! Streams: a bounded number of them, each a body that goes on until its reader leaves, the history is lost or the node stops.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use axum::body::Body;
+use blox_store::{WatchBatch, WatchEnd, Watcher};
+use bytes::Bytes;
+use futures::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::state::ApiState;
+
+/// A place among the streams that may run at once; given back when it is dropped.
+pub(crate) struct StreamPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl ApiState {
+    /// A place for one more stream; `None`: all are taken.
+    pub(crate) fn stream_place(&self) -> Option<StreamPlace> {
+        let permit = self.stream_permits().try_acquire_owned().ok()?;
+        Some(StreamPlace { _permit: permit })
+    }
+}
+
+/// Why a stream breaks off.
+#[derive(Debug)]
+pub(crate) enum StreamEnd {
+    /// The watch ended.
+    Watch(WatchEnd),
+    /// The node stops.
+    Stopping,
+}
+
+/// What a stream waits for next.
+pub(crate) enum StreamEvent {
+    Batch(WatchBatch),
+    /// Nothing was delivered for the idle time; everything up to this revision was.
+    Idle(u64),
+}
+
+/// A running watch with everything that may end it.
+pub(crate) struct StreamSource {
+    watcher: Watcher,
+    ending: CancellationToken,
+    /// Told of silence after this long; `None`: never.
+    idle: Option<Duration>,
+    _place: StreamPlace,
+}
+
+impl StreamSource {
+    pub(crate) fn new(watcher: Watcher, state: &ApiState, idle: Option<Duration>, place: StreamPlace) -> StreamSource {
+        StreamSource { watcher, ending: state.streams_end(), idle, _place: place }
+    }
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.watcher.delivered()
+    }
+
+    /// The next changes, whole revisions in order.
+    pub(crate) async fn next(&mut self) -> Result<StreamEvent, StreamEnd> {
+        let idle = self.idle;
+        let silence = async move {
+            match idle {
+                Some(idle) => tokio::time::sleep(idle).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => Err(StreamEnd::Stopping),
+            batch = self.watcher.next() => batch.map(StreamEvent::Batch).map_err(StreamEnd::Watch),
+            () = silence => Ok(StreamEvent::Idle(self.watcher.delivered())),
+        }
+    }
+}
+
+/// What a stream's writer makes of what it waited for.
+pub(crate) struct StreamStep {
+    /// Bytes to send; may be empty.
+    pub(crate) bytes: Vec<u8>,
+    /// After them, the connection breaks off without the last chunk, so that its reader sees a failure and not an end.
+    pub(crate) broken: bool,
+}
+
+/// A body made of steps. `step` is called again and again with the same writer until it says `broken`.
+pub(crate) fn stream_body<Writer, Step, Next>(writer: Writer, step: Step) -> Body
+where
+    Writer: Send + 'static,
+    Step: Fn(Writer) -> Next + Send + Sync + 'static,
+    Next: Future<Output = (Writer, StreamStep)> + Send + 'static,
+{
+    enum Phase<Writer> {
+        Running(Writer),
+        Breaking,
+        Over,
+    }
+    let step = std::sync::Arc::new(step);
+    let chunks = stream::unfold(Phase::Running(writer), move |phase| {
+        let step = std::sync::Arc::clone(&step);
+        async move {
+            let mut writer = match phase {
+                Phase::Running(writer) => writer,
+                Phase::Breaking => {
+                    return Some((Err(io::Error::other("the stream was broken off")), Phase::Over));
+                }
+                Phase::Over => return None,
+            };
+            loop {
+                let (next, done) = step(writer).await;
+                writer = next;
+                match (done.bytes.is_empty(), done.broken) {
+                    (true, true) => return Some((Err(io::Error::other("the stream was broken off")), Phase::Over)),
+                    (false, true) => return Some((Ok(Bytes::from(done.bytes)), Phase::Breaking)),
+                    (false, false) => return Some((Ok(Bytes::from(done.bytes)), Phase::Running(writer))),
+                    (true, false) => {}
+                }
+            }
+        }
+    });
+    Body::from_stream(chunks)
+}

@@ -1,0 +1,104 @@
+//! `GET /v2/cluster`: what this node knows of its cluster. Answers without a quorum too.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use blox_raft::{Member, Role};
+use serde::Serialize;
+
+use super::request::json;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::ApiState;
+
+#[derive(Serialize)]
+struct ClusterModel {
+    cluster_id: String,
+    node: NodeModel,
+    leader: Option<MemberModel>,
+    members: Vec<MemberModel>,
+    term: u64,
+    session: u64,
+    last_log_index: u64,
+    commit_index: u64,
+    applied_index: u64,
+    snapshot_index: u64,
+    revision: u64,
+    oldest_revision: u64,
+    applied_lag: u64,
+    leader_contact_ms: Option<u64>,
+    ecs_lag_ms: Option<i64>,
+    draining: bool,
+}
+
+#[derive(Serialize)]
+struct NodeModel {
+    id: u64,
+    name: String,
+    role: &'static str,
+    version: String,
+}
+
+#[derive(Serialize)]
+struct MemberModel {
+    id: u64,
+    name: String,
+    peer_address: String,
+    http_address: String,
+    voter: bool,
+    matched_index: Option<u64>,
+}
+
+/// The handler.
+pub(super) async fn show(State(state): State<ApiState>, uri: Uri) -> Result<Response, Problem> {
+    Query::parse(uri.query()).only(&[])?;
+    let status = state.status();
+    let progress = state.progress();
+    let model = ClusterModel {
+        cluster_id: status.cluster_id,
+        node: NodeModel {
+            id: status.node_id,
+            name: status.name,
+            role: role_word(status.role),
+            version: state.version().to_owned(),
+        },
+        leader: status.leader.map(MemberModel::of),
+        members: status.members.into_iter().map(MemberModel::of).collect(),
+        term: status.term,
+        session: progress.session,
+        last_log_index: status.last_log_index,
+        commit_index: status.commit_index,
+        applied_index: status.applied_index,
+        snapshot_index: status.snapshot_index,
+        revision: progress.revision,
+        oldest_revision: state.store().oldest_revision(),
+        applied_lag: status.commit_index.saturating_sub(status.applied_index),
+        leader_contact_ms: status.leader_contact.map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX)),
+        ecs_lag_ms: state.ecs_lag_ms(),
+        draining: state.is_draining(),
+    };
+    Ok(json(StatusCode::OK, progress.revision, &model))
+}
+
+impl MemberModel {
+    fn of(member: Member) -> MemberModel {
+        MemberModel {
+            id: member.id,
+            name: member.name,
+            peer_address: member.peer_address,
+            http_address: member.http_address,
+            voter: member.voter,
+            matched_index: member.matched_index,
+        }
+    }
+}
+
+fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Uninitialised => "uninitialised",
+        Role::Learner => "learner",
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}
