@@ -81,7 +81,7 @@ fn instance_summary(one: &Instance) -> Value {
     json!({
         "containerInstanceArn": one.arn,
         "ec2InstanceId": one.ec2_instance_id,
-        "status": one.status.name(),
+        "status": one.status,
         "agentConnected": one.agent_connected,
         "dead": one.dead,
         "version": one.version,

@@ -24,3 +24,21 @@ pub(crate) fn answer(form: &str, account: &str, now_ms: u64) -> Option<String> {
          <ResponseMetadata><RequestId>simulator</RequestId></ResponseMetadata></{action}Response>"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both actions are answered, others are not ours.
+    #[test]
+    fn answers_two_actions() {
+        let assumed = answer("Version=2011-06-15&Action=AssumeRole&RoleArn=x", "123456789012", 0).expect("an answer");
+        assert!(
+            assumed.contains("<Expiration>1970-01-01T01:00:00Z</Expiration>"),
+            "{assumed}"
+        );
+        let identity = answer("Action=GetCallerIdentity", "123456789012", 0).expect("an answer");
+        assert!(identity.contains("<Account>123456789012</Account>"), "{identity}");
+        assert_eq!(answer("Action=GetSessionToken", "123456789012", 0), None);
+    }
+}

@@ -159,31 +159,20 @@ impl World {
         }
     }
 
+    /// ECS knows nothing yet: no new version, no event.
     fn terminate(&mut self, key: &InstanceKey) {
-        let Some(versioned) = self
-            .cluster_mut(&key.cluster)
-            .and_then(|cluster| cluster.instances.get_mut(&key.id))
-        else {
+        let (now_ms, history_ms) = (self.now_ms(), self.settings.history_ms());
+        let cluster = self.cluster_mut(&key.cluster);
+        let Some(versioned) = cluster.and_then(|cluster| cluster.instances.get_mut(&key.id)) else {
             return;
         };
-        if versioned.current().status == InstanceStatus::Inactive || versioned.current().dead {
+        let instance = Instance::clone(versioned.current());
+        if instance.dead || instance.status == InstanceStatus::Inactive {
             return;
         }
-        // ECS knows nothing yet: no new version, no event.
-        let since_ms = self.now_ms();
-        let history_ms = self.settings.history_ms();
-        if let Some(versioned) = self
-            .cluster_mut(&key.cluster)
-            .and_then(|cluster| cluster.instances.get_mut(&key.id))
-        {
-            let dead = Instance {
-                dead: true,
-                ..Instance::clone(versioned.current())
-            };
-            versioned.replace(since_ms, dead, history_ms);
-        }
-        let agent_ms = since_ms + self.settings.delays.agent_loss.draw_ms(&mut self.random);
-        let notice_ms = since_ms + self.settings.delays.termination_notice.draw_ms(&mut self.random);
+        versioned.replace(now_ms, Instance { dead: true, ..instance }, history_ms);
+        let agent_ms = now_ms + self.settings.delays.agent_loss.draw_ms(&mut self.random);
+        let notice_ms = now_ms + self.settings.delays.termination_notice.draw_ms(&mut self.random);
         self.timers.set(agent_ms, Timer::LoseAgent { instance: key.clone() });
         self.timers
             .set(notice_ms, Timer::NoticeTermination { instance: key.clone() });

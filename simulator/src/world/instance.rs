@@ -22,16 +22,6 @@ pub(crate) enum InstanceStatus {
     Inactive,
 }
 
-impl InstanceStatus {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Active => "ACTIVE",
-            Self::Draining => "DRAINING",
-            Self::Inactive => "INACTIVE",
-        }
-    }
-}
-
 /// One container instance at one version.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance {

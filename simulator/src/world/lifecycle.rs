@@ -116,7 +116,7 @@ impl World {
         if self.task(key)?.last_status != TaskStatus::Running {
             return None;
         }
-        let versioned_step = self
+        let step = self
             .stop_task(
                 key,
                 StopCode::EssentialContainerExited,
@@ -124,7 +124,7 @@ impl World {
             )?
             .step;
         let task = self.change_task(key, |task| task.exit_code = Some(exit_code))?;
-        self.advance_task(key, versioned_step);
+        self.advance_task(key, step);
         Some(task)
     }
 

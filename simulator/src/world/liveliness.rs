@@ -138,8 +138,18 @@ impl World {
     fn drain_one(&mut self, cluster: &ClusterKey, then: impl FnOnce(InstanceKey) -> Timer) {
         if let Some(key) = self.any_instance(cluster) {
             self.set_instance_status(&key, InstanceStatus::Draining);
+            self.move_applications_away(&key);
             let at_ms = self.now_ms() + DRAIN.draw_ms(&mut self.random);
             self.timers.set(at_ms, then(key));
+        }
+    }
+
+    /// Draining leaves standalone tasks alone: it is their owner who stops them.
+    fn move_applications_away(&mut self, key: &InstanceKey) {
+        for task in self.tasks_on(key) {
+            if self.task(&task).is_some_and(|held| held.group == APPLICATION_GROUP) {
+                self.stop_task(&task, StopCode::UserInitiated, "The instance drains");
+            }
         }
     }
 

@@ -11,6 +11,7 @@ const PAST_STATES_MAX: usize = 64;
 pub(crate) struct Versioned<T> {
     current: Arc<T>,
     since_ms: u64,
+    born_ms: u64,
     past: VecDeque<(u64, Arc<T>)>,
 }
 
@@ -19,6 +20,7 @@ impl<T> Versioned<T> {
         Self {
             current: Arc::new(value),
             since_ms: now_ms,
+            born_ms: now_ms,
             past: VecDeque::new(),
         }
     }
@@ -27,7 +29,7 @@ impl<T> Versioned<T> {
         &self.current
     }
 
-    /// The state at a moment; none when the resource did not exist yet.
+    /// The state at a moment, or the oldest one kept when that is forgotten; none when the resource did not exist yet.
     pub(crate) fn as_of(&self, at_ms: u64) -> Option<&Arc<T>> {
         if self.since_ms <= at_ms {
             return Some(&self.current);
@@ -41,9 +43,8 @@ impl<T> Versioned<T> {
     /// Takes a new state; what ended more than `history_ms` ago is forgotten.
     pub(crate) fn replace(&mut self, now_ms: u64, value: T, history_ms: u64) -> &Arc<T> {
         let old = std::mem::replace(&mut self.current, Arc::new(value));
-        let ended_ms = now_ms;
         self.past.push_front((self.since_ms, old));
-        self.since_ms = ended_ms;
+        self.since_ms = now_ms;
         self.past.truncate(PAST_STATES_MAX);
         // A state ends where the next newer one begins.
         while self.past.len() > 1 && self.past[self.past.len() - 2].0 + history_ms < now_ms {
