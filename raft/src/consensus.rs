@@ -1,0 +1,310 @@
+//! One node's membership in its cluster.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use blox_store::proto::{Command, Outcome};
+use blox_store::{Progress, Store};
+use bytes::Bytes;
+use openraft::Instant as _;
+use openraft::async_runtime::watch::WatchReceiver;
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::Instant as Deadline;
+
+use crate::clock::Clock;
+use crate::config::RaftConfig;
+use crate::error::{ProposeError, ReadError, StartError, TransferError};
+use crate::metrics;
+use crate::node::{self, Node};
+use crate::pause;
+use crate::propose::{COMMAND_BYTES_MAX, Origin, Refusal};
+use crate::read::{Asker, ReadIndex};
+use crate::status::{Consistency, Leadership, ReadPoint, Status};
+
+/// Between two tries while nobody leads, milliseconds.
+const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=50;
+
+/// One node's membership in its cluster. Cheap to clone; the node stops when the last clone is dropped, or by [`Consensus::shutdown`].
+#[derive(Clone)]
+pub struct Consensus {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    node: Arc<Node>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.node.stop.cancel();
+    }
+}
+
+impl Consensus {
+    /// Opens the log, listens for peers and takes part; returns when it listens, before there is a leader. Consensus runs on threads of
+    /// its own.
+    pub async fn start(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Consensus, StartError> {
+        let node = node::start(config, store, clock).await?;
+        Ok(Consensus { handle: Arc::new(Handle { node }) })
+    }
+
+    fn node(&self) -> &Node {
+        &self.handle.node
+    }
+
+    /// Has one command committed and applied; a follower forwards it to the leader once. Proposals that wait together travel as one
+    /// entry. An error other than `Unknown` means that nothing was written.
+    pub async fn propose(&self, command: Command, deadline: Duration) -> Result<Outcome, ProposeError> {
+        self.submit(command, Origin::Caller, deadline).await
+    }
+
+    /// As [`Consensus::propose`], but only while this node leads in `term`: what leader duties use; never forwarded.
+    pub async fn propose_as_leader(
+        &self,
+        term: u64,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Outcome, ProposeError> {
+        self.submit(command, Origin::Duty { term }, deadline).await
+    }
+
+    async fn submit(&self, command: Command, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
+        let counters = &self.node().counters;
+        counters.proposals.fetch_add(1, Ordering::Relaxed);
+        let result = self.submit_until(command.encode_to_vec().into(), origin, deadline).await;
+        if result.is_err() {
+            counters.proposals_failed.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    async fn submit_until(&self, command: Bytes, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
+        if command.len() > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes: command.len(), limit: COMMAND_BYTES_MAX });
+        }
+        let began = Deadline::now();
+        let until = began + deadline;
+        loop {
+            if let Some(reason) = self.node().stopped.borrow().clone() {
+                return Err(ProposeError::Stopped(reason));
+            }
+            let refusal = match self.node().proposals.submit(command.clone(), origin, until) {
+                Ok(submitted) => match submitted.answer(until).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(refusal) => refusal,
+                },
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Refusal::TryAgain(reason) => {
+                    tracing::debug!(reason, "a proposal is tried again");
+                    if !self.pause(until).await {
+                        return Err(ProposeError::NoLeader);
+                    }
+                }
+                Refusal::NotLeader => return Err(ProposeError::NotLeader),
+                Refusal::Overloaded => return Err(ProposeError::Overloaded),
+                Refusal::Unknown(cause) => return Err(ProposeError::Unknown { waited: began.elapsed(), cause }),
+                Refusal::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
+            }
+        }
+    }
+
+    /// Waits a moment, or until something changes in the cluster; `false`: the deadline would pass.
+    async fn pause(&self, until: Deadline) -> bool {
+        let moment = Duration::from_millis(pause::between(TRY_AGAIN_MS));
+        if Deadline::now() + moment >= until {
+            return false;
+        }
+        let mut view = self.node().view.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(moment) => {}
+            changed = view.changed() => {
+                // The node keeps the sender: it never closes while this handle lives.
+                debug_assert!(changed.is_ok());
+            }
+        }
+        true
+    }
+
+    /// Waits until a read of the local store is as fresh as asked, and at least at `min_revision` (0: any). Reads that wait together
+    /// share one read index.
+    pub async fn read_barrier(
+        &self,
+        consistency: Consistency,
+        min_revision: u64,
+        deadline: Duration,
+    ) -> Result<ReadPoint, ReadError> {
+        self.node().counters.reads.fetch_add(1, Ordering::Relaxed);
+        let until = Deadline::now() + deadline;
+        match consistency {
+            Consistency::Linearizable => {
+                let index = self.read_index(Asker::Caller, until, deadline).await?;
+                let wanted = index.revision.max(min_revision);
+                self.wait_applied(index.position, min_revision, wanted, until, deadline).await
+            }
+            Consistency::Stale { max } => {
+                if let Some(limit) = max {
+                    let age = self.leader_contact();
+                    if age.is_none_or(|age| age > limit) {
+                        return Err(ReadError::TooStale { age, limit });
+                    }
+                }
+                self.wait_applied(0, min_revision, min_revision, until, deadline).await
+            }
+        }
+    }
+
+    async fn read_index(&self, asker: Asker, until: Deadline, waited: Duration) -> Result<ReadIndex, ReadError> {
+        loop {
+            if let Some(reason) = self.node().stopped.borrow().clone() {
+                return Err(ReadError::Stopped(reason));
+            }
+            match tokio::time::timeout_at(until, self.node().reads.ask(asker)).await {
+                Ok(Ok(index)) => return Ok(index),
+                Ok(Err(refusal)) => {
+                    tracing::debug!(reason = refusal.0, "a read is tried again");
+                    if asker == Asker::Peer || !self.pause(until).await {
+                        return Err(ReadError::NoLeader { waited });
+                    }
+                }
+                Err(_) => return Err(ReadError::NoLeader { waited }),
+            }
+        }
+    }
+
+    async fn wait_applied(
+        &self,
+        position: u64,
+        min_revision: u64,
+        wanted: u64,
+        until: Deadline,
+        waited: Duration,
+    ) -> Result<ReadPoint, ReadError> {
+        let reached = |progress: &Progress| progress.applied_index >= position && progress.revision >= min_revision;
+        let mut progress = self.node().store.progress();
+        let mut stopped = self.node().stopped.subscribe();
+        let point = |progress: &Progress| ReadPoint {
+            revision: progress.revision,
+            applied_index: progress.applied_index,
+        };
+        let now = point(&progress.borrow());
+        if reached(&progress.borrow()) {
+            return Ok(now);
+        }
+        let result = tokio::select! {
+            found = tokio::time::timeout_at(until, progress.wait_for(reached)) => match found {
+                Ok(Ok(progress)) => Some(point(&progress)),
+                Ok(Err(_)) | Err(_) => None,
+            },
+            reason = stopped.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+                return Err(ReadError::Stopped(reason));
+            }
+        };
+        result.ok_or_else(|| ReadError::Behind { current: progress.borrow().revision, wanted, waited })
+    }
+
+    /// Confirms with a quorum that this node leads in `term`, and returns when that was asked: what must precede calls to ECS.
+    pub async fn confirm_leadership(&self, term: u64, deadline: Duration) -> Result<Instant, ReadError> {
+        let asked = Instant::now();
+        let index = self.read_index(Asker::Peer, Deadline::now() + deadline, deadline).await?;
+        if index.local && index.term == term {
+            return Ok(asked);
+        }
+        Err(ReadError::NoLeader { waited: asked.elapsed() })
+    }
+
+    /// Whether a quorum has acknowledged this leader within `within`: cheap, asks nobody.
+    pub fn has_recent_quorum(&self, within: Duration) -> bool {
+        self.node().view.borrow().leading.is_some() && self.quorum_contact().is_some_and(|age| age <= within)
+    }
+
+    /// Time since a quorum last acknowledged this node as leader.
+    fn quorum_contact(&self) -> Option<Duration> {
+        let engine = self.node().engine.get()?;
+        let alone = engine.raft.voter_ids().count() == 1;
+        if alone {
+            return Some(Duration::ZERO);
+        }
+        let acknowledged = engine.raft.data_metrics().borrow_watched().last_quorum_acked?;
+        Some(acknowledged.elapsed())
+    }
+
+    fn leader_contact(&self) -> Option<Duration> {
+        if self.node().view.borrow().leading.is_some() {
+            return self.quorum_contact();
+        }
+        self.node().contact.age()
+    }
+
+    /// Told whenever this node starts or stops to lead, also at shutdown.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.node().leadership.subscribe()
+    }
+
+    /// What this node knows of its cluster, now.
+    pub fn status(&self) -> Status {
+        Status::of(self.node(), self.leader_contact())
+    }
+
+    /// The replicated clock as this node would stamp it now, milliseconds (exact on a leader, the last applied value elsewhere).
+    pub fn elapsed_ms(&self) -> u64 {
+        let applied = self.node().store.progress().borrow().elapsed_ms;
+        let leading = self.node().view.borrow().leading;
+        leading.map_or(applied, |leading| leading.elapsed_ms(self.node().clock.as_ref()).max(applied))
+    }
+
+    /// Hands leadership to the voter that is furthest along; returns once another node leads.
+    pub async fn transfer_leadership(&self, deadline: Duration) -> Result<(), TransferError> {
+        let node = self.node();
+        let engine = match node.engine.get() {
+            Some(engine) if node.view.borrow().leading.is_some() => engine,
+            _ => return Err(TransferError::NotLeader),
+        };
+        let me = engine.identity.node_id;
+        let candidate = {
+            let metrics = engine.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+            metrics
+                .replication
+                .iter()
+                .flatten()
+                .filter(|(id, matched)| **id != me && voters.contains(id) && matched.is_some())
+                .max_by_key(|(_, matched)| **matched)
+                .map(|(id, _)| *id)
+        };
+        let candidate = candidate.ok_or(TransferError::NoCandidate)?;
+        engine.raft.trigger().transfer_leader(candidate).await.map_err(|_| TransferError::NotLeader)?;
+        let mut view = node.view.subscribe();
+        let another_leads = view.wait_for(|view| view.leader.as_ref().is_some_and(|(id, _)| *id != me));
+        match tokio::time::timeout(deadline, another_leads).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(TransferError::TimedOut(deadline)),
+        }
+    }
+
+    /// Resolves once consensus has stopped, with the reason; a storage error ends it, and must end the process.
+    pub async fn stopped(&self) -> String {
+        let mut stopped = self.node().stopped.subscribe();
+        let reason = stopped.wait_for(Option::is_some).await;
+        reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it is gone".to_owned())
+    }
+
+    /// Stops taking part, flushes and closes the log; returns when its threads have ended.
+    pub async fn shutdown(&self) {
+        self.node().stop.cancel();
+        let mut finished = self.node().finished.subscribe();
+        if finished.wait_for(|finished| *finished).await.is_err() {
+            tracing::warn!("consensus was gone before it was shut down");
+        }
+    }
+
+    /// Counters and gauges of the log and the peers, as (name, value) pairs for the metrics page.
+    pub fn metrics(&self) -> Vec<(&'static str, f64)> {
+        metrics::read(self.node())
+    }
+}

@@ -1,0 +1,109 @@
+//! One error an operation; an unknown outcome is a variant of its own.
+
+use std::time::Duration;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory is not this node's, or not whole; the message says what to do.
+    #[error("{0}")]
+    Identity(String),
+    /// The disk or the log.
+    #[error("{doing}: {cause}")]
+    Storage {
+        /// What was tried, on what.
+        doing: String,
+        /// Why it failed.
+        cause: String,
+    },
+    /// The peer interface.
+    #[error("cannot listen for peers on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why it failed.
+        cause: String,
+    },
+    /// A setting that cannot work.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+/// Why a proposal has no outcome.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// No leader is known, or it has lost its quorum: nothing was written. Safe to try again, here or on another node.
+    #[error("no leader is known; try again")]
+    NoLeader,
+    /// This node's part of the work needs to be leader, and it is not: nothing was written.
+    #[error("this node is not the leader")]
+    NotLeader,
+    /// Larger than one entry may be: nothing was written.
+    #[error("the command has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too much is waiting already: nothing was written.
+    #[error("too many proposals are waiting; try again")]
+    Overloaded,
+    /// It was submitted, and what became of it is not known: try again with the same idempotency key.
+    #[error("the outcome is not known after {waited:?}: {cause}")]
+    Unknown {
+        /// How long was waited.
+        waited: Duration,
+        /// What happened.
+        cause: String,
+    },
+    /// Consensus has stopped on this node.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a read cannot be served as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Nobody confirmed leadership in time.
+    #[error("no leader confirmed the read within {waited:?}")]
+    NoLeader {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The node has not caught up in time.
+    #[error("this node is at revision {current} and did not reach {wanted} within {waited:?}")]
+    Behind {
+        /// This node's revision.
+        current: u64,
+        /// The revision asked for.
+        wanted: u64,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A stale read was asked for, but not that stale.
+    #[error("the last contact with a leader was {age:?} ago, more than the {limit:?} asked for")]
+    TooStale {
+        /// Time since the last contact; `None`: never.
+        age: Option<Duration>,
+        /// What was asked for.
+        limit: Duration,
+    },
+    /// Consensus has stopped on this node.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why leadership was not handed over.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TransferError {
+    /// Only a leader can hand over.
+    #[error("this node is not the leader")]
+    NotLeader,
+    /// Nobody fit to take over.
+    #[error("no other voter is close enough to take over")]
+    NoCandidate,
+    /// It was asked to, and did not in time.
+    #[error("no other node took over within {0:?}")]
+    TimedOut(Duration),
+}

@@ -1,0 +1,215 @@
+//! The log of one node: entries and votes, in a RocksDB of its own.
+//!
+//! openraft's core awaits `append`, so `append` never waits for the disk: entries go into a readable memory tail ([`tail`]) and on to the
+//! one log thread ([`writer`]), which writes what waits as one batch, syncs once and calls back in order. Votes, truncations and purges
+//! go the same way, so that nothing overtakes. What was durable is noted outside the write-ahead log ([`note`]).
+//!
+//! One exception: a follower whose log thread is idle writes and syncs a small append at once, in its caller: that saves two thread hops
+//! on the way of every single write.
+
+mod counters;
+mod note;
+mod open;
+mod reader;
+mod record;
+mod shared;
+mod sizes;
+mod tail;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub(crate) use counters::LogCounters;
+pub(crate) use open::OpenError;
+pub(crate) use reader::LogReader;
+pub(crate) use shared::LogGauge;
+
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+use shared::LogShared;
+use tail::{Tail, Ticket};
+use writer::{LogWriter, Operation};
+
+/// A follower syncs appends up to this size where they arrive, bytes.
+const INLINE_SYNC_BYTES_MAX: usize = 600;
+
+/// The log, as openraft writes it. One of these exists a node.
+pub(crate) struct RaftLog {
+    shared: Arc<LogShared>,
+    queue: mpsc::Sender<Operation>,
+    next_ticket: Ticket,
+    committed: Option<LogId>,
+}
+
+/// What the rest of the node may ask of the log, and the means to close it.
+pub(crate) struct LogHandle {
+    // Not `LogShared`: that keeps the database open.
+    tail: Arc<Mutex<Tail>>,
+    queue: mpsc::Sender<Operation>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// What holds back proposals and append requests.
+    pub gauge: Arc<LogGauge>,
+    /// For the metrics page.
+    pub counters: Arc<LogCounters>,
+}
+
+/// Creates an empty log in a directory that does not exist yet.
+pub(crate) fn create(directory: &Path) -> Result<(RaftLog, LogHandle), OpenError> {
+    Ok(start(open::create(directory)?))
+}
+
+/// Opens a log and checks all of it.
+pub(crate) fn open(directory: &Path) -> Result<(RaftLog, LogHandle), OpenError> {
+    Ok(start(open::open(directory)?))
+}
+
+fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
+    let counters = Arc::new(LogCounters::default());
+    let gauge = Arc::new(LogGauge::default());
+    let tail = Arc::new(Mutex::new(opened.tail));
+    let shared = Arc::new(LogShared {
+        db: opened.db.clone(),
+        tail: tail.clone(),
+        writer: Mutex::new(LogWriter::new(opened.db, opened.note, counters.clone())),
+        gauge: gauge.clone(),
+    });
+    let (queue, operations) = mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .name("blox-raft-log".to_owned())
+        .spawn({
+            let shared = shared.clone();
+            move || writer::run(&shared, &operations)
+        })
+        .expect("the system starts one more thread");
+    let log = RaftLog { shared, queue: queue.clone(), next_ticket: 0, committed: opened.committed };
+    (log, LogHandle { tail, queue, thread: Mutex::new(Some(thread)), gauge, counters })
+}
+
+impl LogHandle {
+    /// The last entry's id; without entries the purged one's.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.tail.lock().last()
+    }
+
+    /// The last purged entry's id.
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.tail.lock().purged()
+    }
+
+    /// The last vote.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.tail.lock().vote()
+    }
+
+    /// About how many bytes of log stand above `index`.
+    pub(crate) fn bytes_after(&self, index: Option<u64>) -> u64 {
+        self.tail.lock().sizes().bytes_after(index)
+    }
+
+    /// The index up to which entries must go so that about `bytes` are kept; `None`: nothing must go.
+    pub(crate) fn purge_point(&self, bytes: u64) -> Option<u64> {
+        self.tail.lock().sizes().purge_point(bytes)
+    }
+
+    /// Writes what waits and ends the log thread. Blocking.
+    pub(crate) fn close(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
+        // A thread that is gone already needs no word to go.
+        drop(self.queue.send(Operation::Stop));
+        if thread.join().is_err() {
+            tracing::error!("the log thread panicked");
+        }
+    }
+}
+
+impl Drop for LogHandle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl RaftLog {
+    fn enqueue(&self, operation: Operation) -> io::Result<()> {
+        self.shared.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
+        self.queue.send(operation).map_err(|_| io::Error::other("the log is closed"))
+    }
+
+    /// Whether to sync here: nothing is queued or under way, so that nothing can be overtaken.
+    fn syncs_inline(&self, bytes: usize) -> bool {
+        bytes <= INLINE_SYNC_BYTES_MAX
+            && self.shared.gauge.inline_sync.load(Ordering::Relaxed)
+            && self.shared.gauge.outstanding.load(Ordering::Acquire) == 0
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for RaftLog {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let tail = self.shared.tail.lock();
+        Ok(LogState { last_purged_log_id: tail.purged(), last_log_id: tail.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        LogReader::new(self.shared.clone())
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (done, answer) = oneshot::channel();
+        self.enqueue(Operation::SaveVote { vote: *vote, done })?;
+        answer.await.map_err(|_| io::Error::other("the log is closed"))??;
+        self.shared.tail.lock().set_vote(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.committed = committed;
+        committed.map_or(Ok(()), |id| self.enqueue(Operation::Committed(id)))
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let bytes = entries.iter().map(record::size).sum();
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.shared.tail.lock().append(&entries, ticket).map_err(io::Error::other)?;
+        self.shared.gauge.add(bytes);
+        let operation = Operation::Append { ticket, entries, bytes, callback };
+        if self.syncs_inline(bytes) {
+            self.shared.writer.lock().perform(vec![operation], &self.shared);
+            return Ok(());
+        }
+        self.enqueue(operation)
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let removed = self.shared.tail.lock().truncate_after(last_log_id);
+        removed.map_or(Ok(()), |indexes| self.enqueue(Operation::Truncate { indexes }))
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        let removed = self.shared.tail.lock().purge(log_id);
+        removed.map_or(Ok(()), |indexes| self.enqueue(Operation::Purge { upto: log_id, indexes }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

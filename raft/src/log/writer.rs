@@ -1,0 +1,175 @@
+//! The only place that writes the log to disk: batches in order, one fsync for all that wait, callbacks in order.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use openraft::storage::IOFlushed;
+use prost::Message;
+use rocksdb::{DB, WriteBatch, WriteOptions};
+use tokio::sync::oneshot;
+
+use super::counters::LogCounters;
+use super::note::Note;
+use super::record;
+use super::shared::LogShared;
+use super::tail::Ticket;
+use crate::codec;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+
+/// Waiting operations are written together up to this many bytes of entries.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// One change of the log.
+pub(super) enum Operation {
+    Append { ticket: Ticket, entries: Vec<Entry>, bytes: usize, callback: IOFlushed<TypeConfig> },
+    SaveVote { vote: Vote, done: oneshot::Sender<io::Result<()>> },
+    Truncate { indexes: Range<u64> },
+    Purge { upto: LogId, indexes: Range<u64> },
+    /// Rides along with the next write: it may lag, so it never costs a write of its own.
+    Committed(LogId),
+    Stop,
+}
+
+impl Operation {
+    fn bytes(&self) -> usize {
+        match self {
+            Operation::Append { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
+}
+
+/// Writes and syncs. A failure is for ever: what was not acknowledged never will be.
+pub(super) struct LogWriter {
+    db: Arc<DB>,
+    note: Note,
+    counters: Arc<LogCounters>,
+    failure: Option<String>,
+}
+
+impl LogWriter {
+    pub(super) fn new(db: Arc<DB>, note: Note, counters: Arc<LogCounters>) -> LogWriter {
+        LogWriter { db, note, counters, failure: None }
+    }
+
+    /// Writes and syncs these operations as one, then tells whoever waits for them, in order.
+    pub(super) fn perform(&mut self, operations: Vec<Operation>, shared: &LogShared) {
+        let result = self.write(&operations);
+        for operation in operations {
+            match operation {
+                Operation::Append { ticket, bytes, callback, .. } => {
+                    shared.written(ticket, bytes);
+                    callback.io_completed(copy(&result));
+                }
+                // The asker may have given up: then nobody waits for the answer.
+                Operation::SaveVote { done, .. } => drop(done.send(copy(&result))),
+                Operation::Truncate { .. } | Operation::Purge { .. } | Operation::Committed(_) | Operation::Stop => {}
+            }
+        }
+    }
+
+    fn write(&mut self, operations: &[Operation]) -> io::Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(io::Error::other(failure.clone()));
+        }
+        let result = self.write_and_sync(operations);
+        if let Err(error) = &result {
+            tracing::error!(%error, "the log cannot be written; consensus ends");
+            self.failure = Some(error.to_string());
+        }
+        result
+    }
+
+    fn write_and_sync(&mut self, operations: &[Operation]) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        for operation in operations {
+            self.add(&mut batch, operation);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let bytes = batch.size_in_bytes() as u64;
+        let mut unsynced = WriteOptions::default();
+        unsynced.set_sync(false);
+        self.db.write_opt(batch, &unsynced).map_err(|cause| storage("write to the log", cause))?;
+        // Read before the sync, written after it: the note never claims more than what was durable.
+        let sequence = self.db.latest_sequence_number();
+        let began = Instant::now();
+        self.db.flush_wal(true).map_err(|cause| storage("sync the log", cause))?;
+        self.counters.synced(began.elapsed(), bytes);
+        self.note.write(sequence)
+    }
+
+    fn add(&self, batch: &mut WriteBatch, operation: &Operation) {
+        match operation {
+            Operation::Append { entries, .. } => {
+                for entry in entries {
+                    batch.put(record::key(entry.log_id.index), record::encode(entry));
+                }
+                self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            }
+            Operation::SaveVote { vote, .. } => batch.put(record::VOTE_KEY, codec::encode_vote(vote)),
+            Operation::Truncate { indexes } => {
+                batch.delete_range(record::key(indexes.start), record::key(indexes.end));
+            }
+            Operation::Purge { upto, indexes } => {
+                batch.put(record::PURGED_KEY, codec::log_id_to_proto(upto).encode_to_vec());
+                batch.delete_range(record::key(indexes.start), record::key(indexes.end));
+            }
+            Operation::Committed(id) => {
+                batch.put(record::COMMITTED_KEY, codec::log_id_to_proto(id).encode_to_vec());
+            }
+            Operation::Stop => {}
+        }
+    }
+}
+
+pub(super) fn storage(doing: &str, cause: rocksdb::Error) -> io::Error {
+    io::Error::other(format!("cannot {doing}: {cause}"))
+}
+
+fn copy(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// The log thread: takes all that waits, performs it, and again, until it is told to stop.
+pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
+    let mut committed = None;
+    let mut stopping = false;
+    while !stopping {
+        let Ok(first) = queue.recv() else { return };
+        let mut operations = Vec::new();
+        let mut bytes = 0;
+        let mut taken = 0;
+        let mut next = Some(first);
+        while let Some(operation) = next {
+            taken += 1;
+            bytes += operation.bytes();
+            match operation {
+                Operation::Stop => stopping = true,
+                Operation::Committed(id) => committed = Some(id),
+                other => operations.push(other),
+            }
+            if stopping || bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            next = queue.try_recv().ok();
+        }
+        if (!operations.is_empty() || stopping)
+            && let Some(id) = committed.take()
+        {
+            operations.push(Operation::Committed(id));
+        }
+        if !operations.is_empty() {
+            shared.writer.lock().perform(operations, shared);
+        }
+        shared.gauge.outstanding.fetch_sub(taken, Ordering::Release);
+    }
+}

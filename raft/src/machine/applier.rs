@@ -1,0 +1,116 @@
+//! The apply thread: writes committed entries to the store, answers who waits for them, tells how far it is.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use blox_store::{LogEntry, Store};
+use openraft::entry::RaftPayload;
+use openraft::storage::EntryResponder;
+use tokio::sync::{oneshot, watch};
+
+use super::AppliedReceiver;
+use crate::codec;
+use crate::types::{Entry, EntryPayload, LogId, Outcomes, StoredMembership, TypeConfig, position};
+
+struct Chunk {
+    entries: Vec<EntryResponder<TypeConfig>>,
+    done: oneshot::Sender<io::Result<()>>,
+}
+
+/// Hands committed entries to the apply thread. Dropping it ends the thread.
+pub(crate) struct Applier {
+    queue: Option<mpsc::Sender<Chunk>>,
+    applied: watch::Sender<Option<LogId>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Applier {
+    /// Starts the apply thread.
+    pub(crate) fn start(store: Store, applied: Option<LogId>) -> (Applier, AppliedReceiver) {
+        let (queue, chunks) = mpsc::channel::<Chunk>();
+        let (applied, receiver) = watch::channel(applied);
+        let thread = std::thread::Builder::new()
+            .name("blox-apply".to_owned())
+            .spawn({
+                let applied = applied.clone();
+                move || {
+                    // Ends when the queue is dropped.
+                    for Chunk { entries, done } in chunks {
+                        // openraft waits for the answer, unless it has stopped.
+                        drop(done.send(apply(&store, entries, &applied)));
+                    }
+                }
+            })
+            .expect("the system starts one more thread");
+        (Applier { queue: Some(queue), applied, thread: Some(thread) }, receiver)
+    }
+
+    /// Applies entries as one batch and answers their proposers.
+    pub(super) async fn apply(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let ended = || io::Error::other("the apply thread has ended");
+        let (done, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        queue.send(Chunk { entries, done }).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// A snapshot has replaced the state.
+    pub(super) fn installed(&self, applied: Option<LogId>) {
+        self.applied.send_replace(applied);
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the apply thread panicked");
+        }
+    }
+}
+
+fn apply(
+    store: &Store,
+    entries: Vec<EntryResponder<TypeConfig>>,
+    applied: &watch::Sender<Option<LogId>>,
+) -> io::Result<()> {
+    let log_entries: Vec<LogEntry> = entries.iter().map(|(entry, _)| to_log_entry(entry)).collect();
+    let results = store.apply(&log_entries).map_err(io::Error::other)?;
+    if results.len() != entries.len() {
+        return Err(io::Error::other(format!("{} entries applied, {} results", entries.len(), results.len())));
+    }
+    applied.send_replace(entries.last().map(|(entry, _)| entry.log_id));
+    for ((_, responder), result) in entries.into_iter().zip(results) {
+        if let Some(responder) = responder {
+            responder.send(Outcomes(result.outcomes));
+        }
+    }
+    Ok(())
+}
+
+fn to_log_entry(entry: &Entry) -> LogEntry {
+    let membership = entry.payload.get_membership().map(|membership| {
+        codec::encode_stored_membership(&StoredMembership::new(Some(entry.log_id), membership))
+    });
+    let payload = match &entry.payload {
+        EntryPayload::Normal(commands) => Some(commands.0.clone()),
+        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+    };
+    LogEntry {
+        index: position(Some(&entry.log_id)),
+        log_id: codec::encode_stored_log_id(&entry.log_id),
+        membership,
+        payload,
+    }
+}
+
+/// Bytes of commands an entry carries.
+pub(super) fn payload_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(commands) => commands.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}

@@ -1,0 +1,244 @@
+//! Snapshots on disk. A whole one is a directory `snapshot-...` with a manifest and the store's checkpoint under `state`; what is being
+//! built or received stands under another name until it is whole and synced, so that a half one is never seen. One is current; older ones
+//! go when their last reader does, leftovers of a crash when the node starts.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use blox_store::Store;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::manifest::{self, ManifestError};
+use crate::codec;
+use crate::proto::SnapshotManifest;
+use crate::types::{LogId, position};
+
+const WHOLE: &str = "snapshot-";
+const BUILDING: &str = "building-";
+const INCOMING: &str = "incoming-";
+const STATE: &str = "state";
+
+/// One snapshot on disk. Removed from disk with its last user once it is obsolete.
+#[derive(Debug)]
+pub(crate) struct SnapshotDirectory {
+    path: PathBuf,
+    manifest: SnapshotManifest,
+    obsolete: AtomicBool,
+    received: bool,
+}
+
+impl SnapshotDirectory {
+    pub(crate) fn manifest(&self) -> &SnapshotManifest {
+        &self.manifest
+    }
+
+    /// Where the checkpoint's files are.
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.path.join(STATE)
+    }
+
+    fn applied(&self) -> Option<LogId> {
+        self.manifest.applied.as_ref().map(codec::log_id_from_proto)
+    }
+}
+
+impl Drop for SnapshotDirectory {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire)
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "an old snapshot cannot be removed; the next start removes it");
+        }
+    }
+}
+
+/// A snapshot while it arrives: removed unless it becomes whole.
+pub(crate) struct Incoming {
+    path: PathBuf,
+    whole: bool,
+}
+
+impl Incoming {
+    /// Where to put the checkpoint's files.
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.path.join(STATE)
+    }
+
+    /// Every file has arrived and is synced: it must hold what its manifest says.
+    pub(crate) fn finish(mut self, manifest: SnapshotManifest) -> Result<Arc<SnapshotDirectory>, ManifestError> {
+        let state = self.state_path();
+        File::open(&state)?.sync_all()?;
+        let found = Store::inspect(&state).map_err(io::Error::other)?;
+        let found = codec::decode_stored_log_id(&found.log_id)?;
+        let said = manifest.applied.as_ref().map(codec::log_id_from_proto);
+        if found != said {
+            return Err(io::Error::other(format!("it holds the state at {found:?}, not at {said:?}")).into());
+        }
+        manifest::write(&self.path, &manifest)?;
+        self.whole = true;
+        Ok(Arc::new(SnapshotDirectory {
+            path: self.path.clone(),
+            manifest,
+            obsolete: AtomicBool::new(true),
+            received: true,
+        }))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.whole
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a half snapshot cannot be removed; the next start removes it");
+        }
+    }
+}
+
+/// The snapshots of this node.
+pub(crate) struct Snapshots {
+    directory: PathBuf,
+    cluster_id: String,
+    current: Mutex<Option<Arc<SnapshotDirectory>>>,
+    /// Built, sent, received: counts and bytes for the metrics page.
+    pub counters: SnapshotCounters,
+}
+
+/// Counters of snapshots; each only grows.
+#[derive(Default)]
+pub(crate) struct SnapshotCounters {
+    pub built: AtomicU64,
+    pub installed: AtomicU64,
+    pub bytes_sent: AtomicU64,
+    pub bytes_received: AtomicU64,
+}
+
+impl Snapshots {
+    /// Opens `directory`, removes what a crash has left, and finds the newest whole snapshot.
+    pub(crate) fn open(directory: &Path, cluster_id: &str) -> io::Result<Snapshots> {
+        fs::create_dir_all(directory)?;
+        let mut whole: Vec<SnapshotDirectory> = Vec::new();
+        for item in fs::read_dir(directory)? {
+            let path = item?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let usable = name.starts_with(WHOLE).then(|| manifest::read(&path)).and_then(Result::ok);
+            match usable.filter(|manifest| manifest::check(manifest, cluster_id).is_ok()) {
+                Some(manifest) => {
+                    whole.push(SnapshotDirectory { path, manifest, obsolete: AtomicBool::new(true), received: false });
+                }
+                None => {
+                    tracing::info!(path = %path.display(), "removing what is not a whole snapshot");
+                    if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+                }
+            }
+        }
+        let newest = whole.into_iter().max_by_key(SnapshotDirectory::applied);
+        if let Some(newest) = &newest {
+            newest.obsolete.store(false, Ordering::Release);
+        }
+        Ok(Snapshots {
+            directory: directory.to_owned(),
+            cluster_id: cluster_id.to_owned(),
+            current: Mutex::new(newest.map(Arc::new)),
+            counters: SnapshotCounters::default(),
+        })
+    }
+
+    /// The current snapshot.
+    pub(crate) fn current(&self) -> Option<Arc<SnapshotDirectory>> {
+        self.current.lock().clone()
+    }
+
+    /// Log position of the current snapshot; 0: none.
+    pub(crate) fn current_position(&self) -> u64 {
+        position(self.current().and_then(|current| current.applied()).as_ref())
+    }
+
+    /// Refuses a snapshot this node cannot use, before any of it is received.
+    pub(crate) fn check(&self, manifest: &SnapshotManifest) -> Result<(), ManifestError> {
+        manifest::check(manifest, &self.cluster_id)
+    }
+
+    /// Takes a checkpoint of the store and makes it the current snapshot. Blocking.
+    pub(crate) fn build(&self, store: &Store) -> io::Result<Arc<SnapshotDirectory>> {
+        let id = Uuid::new_v4().simple().to_string();
+        let building = self.directory.join(format!("{BUILDING}{id}"));
+        fs::create_dir(&building)?;
+        let checkpoint = store.checkpoint(&building.join(STATE)).map_err(io::Error::other)?;
+        let manifest = manifest::of_checkpoint(&checkpoint, &self.cluster_id).map_err(io::Error::other)?;
+        manifest::write(&building, &manifest)?;
+        let path = self.directory.join(format!("{WHOLE}{:020}-{id}", checkpoint.applied_index));
+        fs::rename(&building, &path)?;
+        File::open(&self.directory)?.sync_all()?;
+        self.counters.built.fetch_add(1, Ordering::Relaxed);
+        let built =
+            SnapshotDirectory { path, manifest, obsolete: AtomicBool::new(false), received: false };
+        Ok(self.make_current(Arc::new(built)))
+    }
+
+    /// Keeps the newer of `snapshot` and the current one.
+    fn make_current(&self, snapshot: Arc<SnapshotDirectory>) -> Arc<SnapshotDirectory> {
+        let mut current = self.current.lock();
+        if let Some(before) = &*current {
+            if before.applied() > snapshot.applied() {
+                snapshot.obsolete.store(true, Ordering::Release);
+                return snapshot;
+            }
+            before.obsolete.store(true, Ordering::Release);
+        }
+        *current = Some(snapshot.clone());
+        snapshot
+    }
+
+    /// A place for a snapshot that is about to arrive.
+    pub(crate) fn receive(&self) -> io::Result<Incoming> {
+        let path = self.directory.join(format!("{INCOMING}{}", Uuid::new_v4().simple()));
+        let incoming = Incoming { path: path.clone(), whole: false };
+        fs::create_dir(&path)?;
+        fs::create_dir(path.join(STATE))?;
+        Ok(incoming)
+    }
+
+    /// Replaces the store's state by `snapshot`, and makes the current snapshot one of that state. Blocking.
+    pub(crate) fn install(&self, store: &Store, snapshot: &SnapshotDirectory, wanted: Option<LogId>) -> io::Result<()> {
+        // The store moves away what it installs: a received snapshot has served its purpose, a current one is linked.
+        let linked;
+        let source = if snapshot.received {
+            snapshot.state_path()
+        } else {
+            linked = self.receive()?;
+            link_files(&snapshot.state_path(), &linked.state_path())?;
+            linked.state_path()
+        };
+        let installed = store.install(&source).map_err(io::Error::other)?;
+        let installed = codec::decode_stored_log_id(&installed.log_id).map_err(io::Error::other)?;
+        if installed != wanted {
+            return Err(io::Error::other(format!("the snapshot held the state at {installed:?}, not at {wanted:?}")));
+        }
+        self.counters.installed.fetch_add(1, Ordering::Relaxed);
+        if self.current().is_none_or(|current| current.applied() != wanted) {
+            self.build(store)?;
+        }
+        Ok(())
+    }
+}
+
+/// Links tables, which never change, and copies everything else.
+fn link_files(from: &Path, to: &Path) -> io::Result<()> {
+    for item in fs::read_dir(from)? {
+        let path = item?.path();
+        let Some(name) = path.file_name() else { continue };
+        let target = to.join(name);
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            fs::hard_link(&path, &target)?;
+        } else {
+            fs::copy(&path, &target)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
+}

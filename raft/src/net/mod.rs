@@ -1,0 +1,31 @@
+//! The peer network: gRPC. Four connections a peer, so that nothing large stands before what keeps a leader alive: heartbeats and votes,
+//! appends (one bidirectional stream), snapshots, and what followers ask of the leader for their callers.
+
+mod append;
+mod channels;
+mod client;
+mod envelope;
+mod failures;
+mod requests;
+mod server;
+mod snapshot;
+
+use std::time::Duration;
+
+pub(crate) use channels::Channels;
+pub(crate) use client::Network;
+pub(crate) use requests::{ForwardFailure, Requests, identify};
+pub(crate) use server::serve;
+
+/// Largest gRPC message, bytes: an append of [`crate::propose::COMMAND_BYTES_MAX`] and more fits.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Appends wait while this much waits for the disk, bytes.
+const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// A connection on which nothing moves is asked for a sign of life after this, ...
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
+/// ... and closed when none comes within this.
+const KEEP_ALIVE_DEADLINE: Duration = Duration::from_millis(1500);
+/// Flow-control windows, bytes: one full append must not wait for another round.
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;

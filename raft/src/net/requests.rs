@@ -1,0 +1,93 @@
+//! What a node asks another one beside replication: to identify itself, and a leader for its callers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::channels::{Channels, Purpose};
+use super::envelope::{enclose, seal};
+use super::failures::never_handled;
+use crate::NodeId;
+use crate::identity::MemberIdentity;
+use crate::proto;
+use crate::types::NodeInfo;
+
+const IDENTIFY_DEADLINE: Duration = Duration::from_secs(1);
+/// Time an answer may take on its way, beyond what the asked node was given.
+const TRAVEL_ALLOWANCE: Duration = Duration::from_millis(200);
+
+/// What became of proposals that were not answered.
+#[derive(Debug)]
+pub(crate) enum ForwardFailure {
+    /// They never reached the leader's hands: nothing was written.
+    NeverHandled(String),
+    /// They may have been written.
+    Unknown(String),
+}
+
+/// Asks leaders.
+pub(crate) struct Requests {
+    me: Arc<MemberIdentity>,
+    channels: Channels,
+}
+
+impl Requests {
+    pub(crate) fn new(me: Arc<MemberIdentity>, channels: Channels) -> Requests {
+        Requests { me, channels }
+    }
+
+    /// Hands proposals to the leader.
+    pub(crate) async fn propose(
+        &self,
+        (target, node): (NodeId, &NodeInfo),
+        commands: Vec<Bytes>,
+        deadline: Duration,
+    ) -> Result<Vec<proto::ProposeResult>, ForwardFailure> {
+        let mut client = self
+            .channels
+            .client(&node.peer_address, Purpose::Requests)
+            .map_err(|error| ForwardFailure::NeverHandled(error.to_string()))?;
+        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let request = enclose(proto::ProposeRequest { commands, deadline_ms }, &seal(&self.me, target, node));
+        match tokio::time::timeout(deadline + TRAVEL_ALLOWANCE, client.propose(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner().results),
+            Ok(Err(status)) if never_handled(&status) => Err(ForwardFailure::NeverHandled(status.message().to_owned())),
+            Ok(Err(status)) => {
+                Err(ForwardFailure::Unknown(format!("the leader {} did not answer: {status}", node.name)))
+            }
+            Err(_) => Err(ForwardFailure::Unknown(format!("the leader {} did not answer in time", node.name))),
+        }
+    }
+
+    /// Asks the leader up to where to apply before a linearizable read.
+    pub(crate) async fn read_index(
+        &self,
+        (target, node): (NodeId, &NodeInfo),
+        deadline: Duration,
+    ) -> Result<proto::ReadPoint, String> {
+        let mut client =
+            self.channels.client(&node.peer_address, Purpose::Requests).map_err(|error| error.to_string())?;
+        let request = enclose(proto::ReadIndexRequest {}, &seal(&self.me, target, node));
+        let reply = tokio::time::timeout(deadline, client.read_index(request))
+            .await
+            .map_err(|_| format!("the leader {} did not answer in time", node.name))?
+            .map_err(|status| status.to_string())?;
+        match reply.into_inner().result {
+            Some(proto::read_index_reply::Result::Point(point)) => Ok(point),
+            Some(proto::read_index_reply::Result::TryAgain(reason)) => Err(reason),
+            None => Err("the answer is empty".to_owned()),
+        }
+    }
+}
+
+/// Asks whoever listens at `address` who it is.
+pub(crate) async fn identify(channels: &Channels, address: &str, name: &str) -> Result<proto::IdentifyReply, String> {
+    let mut client = channels.client(address, Purpose::Requests).map_err(|error| error.to_string())?;
+    let request = proto::IdentifyRequest { name: name.to_owned() };
+    match tokio::time::timeout(IDENTIFY_DEADLINE, client.identify(request)).await {
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(status.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}

@@ -1,0 +1,268 @@
+//! Answering peers.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{Stream, StreamExt, stream};
+use openraft::errors::{Fatal, RaftError};
+use openraft::raft::{AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest};
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_DEADLINE, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, UNWRITTEN_BYTES_MAX, append,
+    envelope, snapshot,
+};
+use crate::bootstrap;
+use crate::codec;
+use crate::engine::Engine;
+use crate::node::Node;
+use crate::propose::{Origin, Refusal};
+use crate::proto::peer_server::{Peer, PeerServer};
+use crate::proto::{self, propose_result, read_index_reply, transfer_reply};
+use crate::read::Asker;
+use crate::types::TypeConfig;
+
+/// A silent connection of a peer is asked for a sign of life after this.
+const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// The longest deadline a forwarded proposal may ask for.
+const FORWARDED_DEADLINE_MAX: Duration = Duration::from_secs(60);
+
+/// Answers peers for one node.
+pub(crate) struct PeerService {
+    node: Arc<Node>,
+    /// One snapshot arrives at a time.
+    receiving: Semaphore,
+}
+
+/// Serves peers on `listener` until the node stops.
+pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
+    let stop = node.stop.clone();
+    let service = PeerServer::new(PeerService { node, receiving: Semaphore::new(1) })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let served = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(SERVER_KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_DEADLINE))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .serve_with_incoming(service, TcpIncoming::from(listener).with_nodelay(Some(true)));
+    tokio::select! {
+        // Not gracefully: append streams never end by themselves.
+        () = stop.cancelled() => {}
+        result = served => {
+            if let Err(error) = result {
+                tracing::error!(%error, "the peer interface has ended");
+            }
+        }
+    }
+}
+
+impl PeerService {
+    /// The engine, if the call is for it.
+    fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Engine>, Status> {
+        let engine = self.node.engine.get().ok_or_else(|| Status::unavailable("this node is not a member yet"))?;
+        envelope::check(engine, request.metadata())?;
+        Ok(engine.clone())
+    }
+}
+
+/// Consensus has ended here.
+pub(super) fn fatal(error: &Fatal<TypeConfig>) -> Status {
+    Status::unavailable(format!("consensus has ended on this node: {error}"))
+}
+
+fn undecodable(error: &codec::CodecError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn ended(error: RaftError<TypeConfig>) -> Status {
+    match error {
+        RaftError::Fatal(error) => fatal(&error),
+        RaftError::APIError(never) => match never {},
+    }
+}
+
+fn vote_request(request: &proto::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
+    Ok(VoteRequest {
+        vote: codec::required_vote(request.vote.as_ref()).map_err(|error| undecodable(&error))?,
+        last_log_id: request.last_log_id.as_ref().map(codec::log_id_from_proto),
+        leadership_transfer: request.leadership_transfer,
+    })
+}
+
+fn vote_reply(answer: &openraft::raft::VoteResponse<TypeConfig>) -> Response<proto::VoteReply> {
+    Response::new(proto::VoteReply {
+        vote: Some(codec::vote_to_proto(&answer.vote)),
+        granted: answer.vote_granted,
+        last_log_id: answer.last_log_id.as_ref().map(codec::log_id_to_proto),
+    })
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn identify(
+        &self,
+        request: Request<proto::IdentifyRequest>,
+    ) -> Result<Response<proto::IdentifyReply>, Status> {
+        tracing::debug!(by = request.into_inner().name, "asked who we are");
+        Ok(Response::new(bootstrap::introduce(&self.node)))
+    }
+
+    async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
+        let engine = self.admit(&request)?;
+        let answer = engine.raft.vote(vote_request(request.get_ref())?).await.map_err(ended)?;
+        Ok(vote_reply(&answer))
+    }
+
+    async fn pre_vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
+        let engine = self.admit(&request)?;
+        let answer = engine.raft.pre_vote(vote_request(request.get_ref())?).await.map_err(ended)?;
+        Ok(vote_reply(&answer))
+    }
+
+    async fn heartbeat(&self, request: Request<proto::AppendRequest>) -> Result<Response<proto::AppendReply>, Status> {
+        let engine = self.admit(&request)?;
+        let request = codec::append_from_proto(request.into_inner()).map_err(|error| undecodable(&error))?;
+        let previous = request.prev_log_id;
+        let result = match engine.raft.append_entries(request).await.map_err(ended)? {
+            AppendEntriesResponse::Success => Ok(previous),
+            AppendEntriesResponse::PartialSuccess(matching) => Ok(matching),
+            AppendEntriesResponse::Conflict => {
+                Err(StreamAppendError::Conflict(previous.ok_or_else(|| Status::internal("the empty log conflicts"))?))
+            }
+            AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
+        };
+        if result.is_ok() {
+            self.node.contact.touch();
+        }
+        Ok(Response::new(append::reply(result)))
+    }
+
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<proto::AppendReply, Status>> + Send>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<proto::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let engine = self.admit(&request)?;
+        let gauge = self.node.log.gauge.clone();
+        let requests = stream::unfold((request.into_inner(), gauge), |(mut inbound, gauge)| async move {
+            gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+            let message = inbound.message().await.ok()??;
+            match codec::append_from_proto(message) {
+                Ok(request) => Some((request, (inbound, gauge))),
+                Err(error) => {
+                    tracing::warn!(%error, "an append cannot be decoded; its stream ends");
+                    None
+                }
+            }
+        });
+        let node = self.node.clone();
+        let replies = engine.raft.stream_append(requests).map(move |result| match result {
+            Ok(result) => {
+                if result.is_ok() {
+                    node.contact.touch();
+                }
+                Ok(append::reply(result))
+            }
+            Err(error) => Err(fatal(&error)),
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<proto::SnapshotFrame>>,
+    ) -> Result<Response<proto::SnapshotReply>, Status> {
+        let engine = self.admit(&request)?;
+        let _one = self
+            .receiving
+            .try_acquire()
+            .map_err(|_| Status::unavailable("another snapshot is arriving at this node"))?;
+        self.node.contact.touch();
+        snapshot::receive(&engine, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<proto::TransferRequest>,
+    ) -> Result<Response<proto::TransferReply>, Status> {
+        let engine = self.admit(&request)?;
+        let request = request.get_ref();
+        let from = codec::required_vote(request.from.as_ref()).map_err(|error| undecodable(&error))?;
+        let last = request.last_log_id.as_ref().map(codec::log_id_from_proto);
+        let answer = engine
+            .raft
+            .handle_transfer_leader(TransferLeaderRequest::new(from, request.to, last))
+            .await
+            .map_err(|error| fatal(&error))?;
+        let result = match answer {
+            Ok(()) => transfer_reply::Result::Accepted(proto::Accepted {}),
+            Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+                transfer_reply::Result::VoteChanged(proto::VoteChanged {
+                    expected: Some(codec::vote_to_proto(&expected)),
+                    actual: Some(codec::vote_to_proto(&actual)),
+                })
+            }
+            Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+                transfer_reply::Result::LogNotFlushed(proto::LogNotFlushed {
+                    expected: expected.as_ref().map(codec::log_id_to_proto),
+                    actual: actual.as_ref().map(codec::log_id_to_proto),
+                })
+            }
+        };
+        Ok(Response::new(proto::TransferReply { result: Some(result) }))
+    }
+
+    async fn propose(
+        &self,
+        request: Request<proto::ProposeRequest>,
+    ) -> Result<Response<proto::ProposeReply>, Status> {
+        self.admit(&request)?;
+        let request = request.into_inner();
+        let until = Instant::now() + Duration::from_millis(request.deadline_ms).min(FORWARDED_DEADLINE_MAX);
+        let answers = request.commands.into_iter().map(|command| {
+            let submitted = self.node.proposals.submit(command, Origin::Forwarded, until);
+            async move {
+                match submitted {
+                    Ok(submitted) => submitted.answer(until).await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+        });
+        let results = join_all(answers).await.into_iter().map(|answer| {
+            let result = match answer {
+                Ok(outcome) => propose_result::Result::Outcome(outcome.encode_to_vec().into()),
+                Err(Refusal::Overloaded) => propose_result::Result::Overloaded("the leader is overloaded".to_owned()),
+                Err(Refusal::Unknown(cause)) => propose_result::Result::Unknown(cause),
+                Err(Refusal::TryAgain(reason) | Refusal::Stopped(reason)) => propose_result::Result::TryAgain(reason),
+                Err(Refusal::NotLeader) => propose_result::Result::TryAgain("not the leader".to_owned()),
+            };
+            proto::ProposeResult { result: Some(result) }
+        });
+        Ok(Response::new(proto::ProposeReply { results: results.collect() }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<proto::ReadIndexRequest>,
+    ) -> Result<Response<proto::ReadIndexReply>, Status> {
+        self.admit(&request)?;
+        let result = match self.node.reads.ask(Asker::Peer).await {
+            Ok(index) => read_index_reply::Result::Point(proto::ReadPoint {
+                term: index.term,
+                position: index.position,
+                revision: index.revision,
+            }),
+            Err(refusal) => read_index_reply::Result::TryAgain(refusal.0),
+        };
+        Ok(Response::new(proto::ReadIndexReply { result: Some(result) }))
+    }
+}

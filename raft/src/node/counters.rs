@@ -1,0 +1,18 @@
+//! What a node counts for its metrics page.
+
+use std::sync::atomic::AtomicU64;
+
+/// Counters of one node; each only grows.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Commands callers have proposed here.
+    pub proposals: AtomicU64,
+    /// Commands that ended in an error.
+    pub proposals_failed: AtomicU64,
+    /// Entries this node has proposed as leader.
+    pub entries_proposed: AtomicU64,
+    /// Read barriers asked for.
+    pub reads: AtomicU64,
+    /// Leaders seen one after another.
+    pub leader_changes: AtomicU64,
+}

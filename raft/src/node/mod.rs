@@ -1,0 +1,99 @@
+//! One node, as its tasks share it.
+
+mod counters;
+mod housekeeping;
+mod life;
+mod observer;
+mod view;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use blox_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use counters::Counters;
+pub(crate) use life::start;
+pub(crate) use view::{Contact, Leading, View};
+
+use crate::clock::Clock;
+use crate::config::RaftConfig;
+use crate::engine::Engine;
+use crate::identity::Identity;
+use crate::log::LogHandle;
+use crate::net::Channels;
+use crate::propose::ProposalQueue;
+use crate::read::ReadQueue;
+use crate::status::{Leadership, Role};
+use crate::types::NodeInfo;
+
+/// One node. Lives as long as its last user; its tasks end with `stop`.
+pub(crate) struct Node {
+    pub config: RaftConfig,
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub identity: ArcSwap<Identity>,
+    /// Set once the node is a member.
+    pub engine: OnceLock<Arc<Engine>>,
+    pub log: LogHandle,
+    pub channels: Channels,
+    pub proposals: ProposalQueue,
+    pub reads: ReadQueue,
+    pub view: watch::Sender<View>,
+    pub leadership: watch::Sender<Leadership>,
+    pub contact: Contact,
+    pub counters: Counters,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    /// Set once consensus has ended: why.
+    pub stopped: watch::Sender<Option<String>>,
+    /// Set once its threads have ended and its files are closed.
+    pub finished: watch::Sender<bool>,
+}
+
+impl Node {
+    /// What the membership should know of this node.
+    pub(crate) fn info(&self) -> NodeInfo {
+        NodeInfo {
+            name: self.config.name.clone(),
+            peer_address: self.config.peer_advertise.clone(),
+            http_address: self.config.http_advertise.clone(),
+            incarnation: self.identity.load().incarnation().to_owned(),
+        }
+    }
+
+    /// How long one round of a read index may take: a leader that has not heard of a quorum for so long has lost it.
+    pub(crate) fn round_deadline(&self) -> Duration {
+        self.config.timing.election_max * 2
+    }
+
+    /// Says why consensus ends, once; nobody leads from here on.
+    fn end(&self, reason: &str) {
+        self.stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            if first {
+                *stopped = Some(reason.to_owned());
+            }
+            first
+        });
+        self.follow();
+        self.stop.cancel();
+    }
+
+    /// This node does not lead.
+    fn follow(&self) {
+        self.view.send_if_modified(|view| view.leading.take().is_some());
+        self.leadership.send_if_modified(|leadership| {
+            let led = *leadership != Leadership::Follower;
+            *leadership = Leadership::Follower;
+            led
+        });
+    }
+}
+
+/// A node that knows of nobody.
+fn nobody() -> View {
+    View { node_id: 0, role: Role::Uninitialised, term: 0, leader: None, leading: None }
+}

@@ -1,0 +1,56 @@
+//! What this node knows of its cluster at the moment, for those who propose and read.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::NodeId;
+use crate::clock::Clock;
+use crate::status::Role;
+use crate::types::NodeInfo;
+
+/// What this node knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    /// This node's number; 0: not yet in a cluster.
+    pub node_id: NodeId,
+    pub role: Role,
+    pub term: u64,
+    pub leader: Option<(NodeId, NodeInfo)>,
+    /// Set while this node leads and has applied the first entry of its term.
+    pub leading: Option<Leading>,
+}
+
+/// This node's time as leader, with the clock its entries are stamped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leading {
+    pub term: u64,
+    /// The replicated clock when it took over, milliseconds.
+    pub elapsed_base_ms: u64,
+    /// This process' monotonic clock at that moment.
+    pub since: Duration,
+}
+
+impl Leading {
+    /// The replicated clock now, milliseconds.
+    pub(crate) fn elapsed_ms(&self, clock: &dyn Clock) -> u64 {
+        let since = clock.monotonic().saturating_sub(self.since);
+        self.elapsed_base_ms.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// When this node last accepted something of a leader.
+#[derive(Default)]
+pub(crate) struct Contact {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Contact {
+    pub(crate) fn touch(&self) {
+        *self.last.lock() = Some(Instant::now());
+    }
+
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.last.lock().map(|last| last.elapsed())
+    }
+}

@@ -1,0 +1,232 @@
+//! Takes what waits and sends it off together: as one entry where this node leads, as one call to the leader where it follows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use blox_store::proto::Outcome;
+use bytes::Bytes;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, UNWRITTEN_BYTES_MAX};
+use crate::NodeId;
+use crate::codec::EncodedEntry;
+use crate::net::ForwardFailure;
+use crate::node::{Leading, Node};
+use crate::proto::propose_result;
+use crate::types::{Commands, CommittedLeaderId, NodeInfo};
+
+/// Where a batch goes.
+#[derive(Clone)]
+enum Destination {
+    /// Into this node's log.
+    Here(Leading),
+    /// To the leader.
+    Leader(NodeId, NodeInfo),
+    /// Nobody takes it.
+    Nowhere,
+}
+
+/// Serves the queue until it is closed.
+pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(first) => first,
+            None => match queue.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        // Whatever comes while this waits joins the batch.
+        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+        let destination = destination(&node);
+        let batch = collect(first, &mut queue, &mut left_over, &destination);
+        if !batch.is_empty() {
+            tokio::spawn(send(node.clone(), destination, batch, permit));
+        }
+    }
+}
+
+fn destination(node: &Node) -> Destination {
+    let view = node.view.borrow();
+    match (&view.leading, &view.leader) {
+        (Some(leading), _) => Destination::Here(*leading),
+        (None, Some((id, info))) if *id != view.node_id => Destination::Leader(*id, info.clone()),
+        _ => Destination::Nowhere,
+    }
+}
+
+/// Takes what waits, up to one entry's size; what does not fit is the next batch's first.
+fn collect(
+    first: Proposal,
+    queue: &mut mpsc::Receiver<Proposal>,
+    left_over: &mut Option<Proposal>,
+    destination: &Destination,
+) -> Vec<Proposal> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(proposal) = next {
+        if !batch.is_empty() && bytes + proposal.command.len() > ENTRY_BYTES_MAX {
+            *left_over = Some(proposal);
+            break;
+        }
+        if let Some(refusal) = unfit(proposal.origin, destination) {
+            if proposal.take() {
+                proposal.answer(Err(refusal));
+            }
+        } else if proposal.take() {
+            bytes += proposal.command.len();
+            batch.push(proposal);
+        }
+        next = if batch.len() < ENTRY_COMMANDS_MAX { queue.try_recv().ok() } else { None };
+    }
+    batch
+}
+
+/// Why a proposal must not go there.
+fn unfit(origin: Origin, destination: &Destination) -> Option<Refusal> {
+    match (origin, destination) {
+        (Origin::Duty { term }, Destination::Here(leading)) => (term != leading.term).then_some(Refusal::NotLeader),
+        (Origin::Duty { .. }, _) => Some(Refusal::NotLeader),
+        (_, Destination::Here(_)) | (Origin::Caller, Destination::Leader(..)) => None,
+        (Origin::Forwarded, Destination::Leader(..)) => Some(Refusal::TryAgain("not the leader".to_owned())),
+        (_, Destination::Nowhere) => Some(Refusal::TryAgain("no leader is known".to_owned())),
+    }
+}
+
+async fn send(node: Arc<Node>, destination: Destination, batch: Vec<Proposal>, _permit: OwnedSemaphorePermit) {
+    let commands: Vec<Bytes> = batch.iter().map(|proposal| proposal.command.clone()).collect();
+    let count = commands.len();
+    let answers = match destination {
+        Destination::Here(leading) => write(&node, &leading, commands).await,
+        Destination::Leader(id, info) => {
+            let until = batch.iter().map(|proposal| proposal.until).max().unwrap_or_else(Instant::now);
+            forward(&node, (id, &info), commands, until.saturating_duration_since(Instant::now())).await
+        }
+        Destination::Nowhere => Err(Refusal::TryAgain("no leader is known".to_owned())),
+    };
+    match answers {
+        Ok(answers) if answers.len() == count => {
+            for (proposal, answer) in batch.into_iter().zip(answers) {
+                proposal.answer(answer);
+            }
+        }
+        Ok(answers) => {
+            let cause = format!("{count} commands were answered by {} outcomes", answers.len());
+            answer_all(batch, &Refusal::Unknown(cause));
+        }
+        Err(refusal) => answer_all(batch, &refusal),
+    }
+}
+
+fn answer_all(batch: Vec<Proposal>, refusal: &Refusal) {
+    for proposal in batch {
+        proposal.answer(Err(refusal.clone()));
+    }
+}
+
+type Answers = Result<Vec<Result<Outcome, Refusal>>, Refusal>;
+
+/// Writes one entry to this node's log, as the leader of that term and no other.
+async fn write(node: &Node, leading: &Leading, commands: Vec<Bytes>) -> Answers {
+    let Some(engine) = node.engine.get() else {
+        return Err(Refusal::TryAgain("this node is not a member yet".to_owned()));
+    };
+    let entry = EncodedEntry {
+        wall_time_ms: node.clock.wall_ms(),
+        elapsed_ms: leading.elapsed_ms(node.clock.as_ref()),
+        commands,
+    };
+    let (responder, outcome) = ProgressResponder::complete_only();
+    engine
+        .raft
+        .write(Commands(entry.encode_to_vec().into()))
+        .responder(responder)
+        .with_leader(CommittedLeaderId::new(leading.term))
+        .await
+        .map_err(|fatal| Refusal::Stopped(fatal.to_string()))?;
+    node.counters.entries_proposed.fetch_add(1, Ordering::Relaxed);
+    match outcome.await {
+        Ok(Ok(response)) => Ok(response.data.0.into_iter().map(Ok).collect()),
+        // Refused before it was appended: another leader, or a lease that has run out or not begun.
+        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => Err(Refusal::TryAgain(format!("{:?}", forward.reason))),
+        Ok(Err(other)) => Err(Refusal::Unknown(other.to_string())),
+        Err(_) => Err(Refusal::Unknown("consensus ended before the outcome was known".to_owned())),
+    }
+}
+
+/// Has the leader propose them.
+async fn forward(node: &Node, leader: (NodeId, &NodeInfo), commands: Vec<Bytes>, deadline: Duration) -> Answers {
+    let Some(engine) = node.engine.get() else {
+        return Err(Refusal::TryAgain("this node is not a member yet".to_owned()));
+    };
+    match engine.requests.propose(leader, commands, deadline).await {
+        Ok(results) => Ok(results.into_iter().map(|result| forwarded(result.result)).collect()),
+        Err(ForwardFailure::NeverHandled(reason)) => Err(Refusal::TryAgain(reason)),
+        Err(ForwardFailure::Unknown(cause)) => Err(Refusal::Unknown(cause)),
+    }
+}
+
+fn forwarded(result: Option<propose_result::Result>) -> Result<Outcome, Refusal> {
+    match result {
+        Some(propose_result::Result::Outcome(bytes)) => Outcome::decode(bytes)
+            .map_err(|error| Refusal::Unknown(format!("the leader's answer cannot be decoded: {error}"))),
+        Some(propose_result::Result::TryAgain(reason)) => Err(Refusal::TryAgain(reason)),
+        Some(propose_result::Result::Overloaded(_)) => Err(Refusal::Overloaded),
+        Some(propose_result::Result::Unknown(cause)) => Err(Refusal::Unknown(cause)),
+        None => Err(Refusal::Unknown("the leader's answer is empty".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::propose::queue;
+
+    fn leading(term: u64) -> Destination {
+        Destination::Here(Leading { term, elapsed_base_ms: 0, since: Duration::ZERO })
+    }
+
+    /// Duties of another term and forwarded proposals never leave the node; callers' go to the leader.
+    #[test]
+    fn only_callers_are_forwarded() {
+        let leader = Destination::Leader(2, NodeInfo::default());
+        assert!(unfit(Origin::Caller, &leader).is_none());
+        assert!(matches!(unfit(Origin::Forwarded, &leader), Some(Refusal::TryAgain(_))));
+        assert!(matches!(unfit(Origin::Duty { term: 3 }, &leader), Some(Refusal::NotLeader)));
+        assert!(unfit(Origin::Duty { term: 3 }, &leading(3)).is_none());
+        assert!(matches!(unfit(Origin::Duty { term: 3 }, &leading(4)), Some(Refusal::NotLeader)));
+        assert!(unfit(Origin::Forwarded, &leading(4)).is_none());
+        assert!(matches!(unfit(Origin::Caller, &Destination::Nowhere), Some(Refusal::TryAgain(_))));
+    }
+
+    /// What waits together goes together up to an entry's size; a larger one goes alone; nothing is lost or reordered.
+    #[tokio::test]
+    async fn batches_by_size() {
+        let (proposals, mut receiver) = queue();
+        let until = Instant::now() + Duration::from_secs(5);
+        let sizes = [10, 20, ENTRY_BYTES_MAX - 5, ENTRY_BYTES_MAX * 2, 7];
+        let _submitted: Vec<_> = sizes
+            .iter()
+            .map(|size| proposals.submit(Bytes::from(vec![0; *size]), Origin::Caller, until).expect("room"))
+            .collect();
+        let mut left_over = None;
+        let mut batches = Vec::new();
+        while let Some(first) = left_over.take().or_else(|| receiver.try_recv().ok()) {
+            let batch = collect(first, &mut receiver, &mut left_over, &leading(1));
+            batches.push(batch.iter().map(|proposal| proposal.command.len()).collect::<Vec<_>>());
+        }
+        assert_eq!(
+            batches,
+            vec![vec![10, 20], vec![ENTRY_BYTES_MAX - 5], vec![ENTRY_BYTES_MAX * 2], vec![7]]
+        );
+    }
+}
