@@ -1,0 +1,235 @@
+//! The scheduler's duty of a leader: follow the state, plan what changed, carry the plans out, under one session.
+//!
+//! ```text
+//! watch ---> mirror ---> plan (what is dirty, at most every 50 ms) ---> works (bounded) ---> executor
+//!              ^                                                                               |
+//!              +------------- nothing is planned on a slot before its work shows here <--------+
+//! ```
+
+mod works;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use blox_store::{StoreError, WatchBatch, WatchEnd, WatchFrom, WatchRequest, Watcher};
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::executor::{ExecuteError, Executor, Surroundings};
+use crate::limits::Limits;
+use crate::mirror::{KINDS, Mirror};
+use crate::names::EnvironmentId;
+use crate::planner::plan_some;
+use works::{Done, Works};
+
+/// What the duty runs on and under.
+#[derive(Clone)]
+pub struct Context {
+    /// Consensus, state, ECS, time.
+    pub surroundings: Surroundings,
+    /// The session that was opened for it.
+    pub session: u64,
+    /// The scheduler's times.
+    pub limits: Limits,
+    /// Ends it at once. Calls under way are dropped: the next session looks up what became of them.
+    pub cancel: CancellationToken,
+}
+
+/// Why the duty ended.
+#[derive(Debug)]
+pub enum DutyEnd {
+    /// It was cancelled.
+    Cancelled,
+    /// The session is over.
+    SessionOver(String),
+    /// The state cannot be read.
+    Storage(StoreError),
+}
+
+enum LoopEnd {
+    Duty(DutyEnd),
+    /// The watch fell behind the kept history: begin again from a view.
+    Behind(WatchEnd),
+}
+
+/// Runs until cancelled or until the session is over.
+pub async fn run(context: Context) -> DutyEnd {
+    let cancel = context.cancel.clone();
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => DutyEnd::Cancelled,
+        end = follow(context) => end,
+    }
+}
+
+async fn follow(context: Context) -> DutyEnd {
+    let executor = Executor::new(context.surroundings.clone(), context.session, context.limits.clone());
+    // They outlive a new beginning of the watch: what they do is not undone by it.
+    let mut works = Works::new(&executor);
+    loop {
+        let (mirror, watcher) = match begin(&context) {
+            Ok(begun) => begun,
+            Err(end) => return end,
+        };
+        let scheduling = Scheduling {
+            context: &context,
+            mirror,
+            wake_at: BTreeMap::new(),
+            planned_at: 0,
+            resynced_at: 0,
+        };
+        match scheduling.run(watcher, &mut works).await {
+            LoopEnd::Duty(end) => return end,
+            LoopEnd::Behind(reason) => tracing::info!(%reason, "the scheduler's watch begins again from the head"),
+        }
+        context
+            .surroundings
+            .timer
+            .sleep(Duration::from_millis(context.limits.plan_interval_ms))
+            .await;
+    }
+}
+
+fn begin(context: &Context) -> Result<(Mirror, Option<Watcher>), DutyEnd> {
+    let proposer = &context.surroundings.proposer;
+    let view = proposer.view().map_err(DutyEnd::Storage)?;
+    let mirror = Mirror::of(&view, context.limits.clone()).map_err(DutyEnd::Storage)?;
+    let from = WatchFrom::Revision(view.revision() + 1);
+    let request = WatchRequest {
+        from,
+        kinds: KINDS.to_vec(),
+        prefix: Default::default(),
+    };
+    Ok((mirror, proposer.watch(request).ok()))
+}
+
+/// The loop between two beginnings of the watch.
+struct Scheduling<'a> {
+    context: &'a Context,
+    mirror: Mirror,
+    /// When an environment is planned again although nothing has changed.
+    wake_at: BTreeMap<EnvironmentId, u64>,
+    planned_at: u64,
+    resynced_at: u64,
+}
+
+impl Scheduling<'_> {
+    async fn run(mut self, watcher: Option<Watcher>, works: &mut Works<'_>) -> LoopEnd {
+        let Some(mut watcher) = watcher else {
+            return LoopEnd::Behind(WatchEnd::Storage("the watch could not begin".to_owned()));
+        };
+        self.mirror.touch_all();
+        loop {
+            // Asked anew each time: under a stream of changes that never pauses, plans are made all the same.
+            let wait_ms = self.due_at(works).saturating_sub(self.now());
+            if wait_ms == 0 {
+                if let Err(error) = self.plan(works) {
+                    return LoopEnd::Duty(DutyEnd::Storage(error));
+                }
+                continue;
+            }
+            tokio::select! {
+                biased;
+                Some(done) = works.running.next(), if !works.running.is_empty() => {
+                    if let Err(end) = self.ended(done, works) {
+                        return LoopEnd::Duty(end);
+                    }
+                }
+                batch = watcher.next() => match batch {
+                    Ok(batch) => self.changed(batch, works),
+                    Err(end) => return LoopEnd::Behind(end),
+                },
+                () = self.context.surroundings.timer.sleep(Duration::from_millis(wait_ms)) => {}
+            }
+        }
+    }
+
+    fn changed(&mut self, batch: WatchBatch, works: &mut Works<'_>) {
+        self.mirror.follow(&batch.changes, batch.revision);
+        self.release(works);
+    }
+
+    fn ended(&mut self, done: Done, works: &mut Works<'_>) -> Result<(), DutyEnd> {
+        let mut not_before = 0;
+        let shown_at = match &done.result {
+            Ok(revision) => *revision,
+            Err(ExecuteError::SessionOver { cause, .. }) => return Err(DutyEnd::SessionOver(cause.clone())),
+            Err(error) => {
+                self.context.surroundings.metrics.works_failed.increment();
+                tracing::warn!(environment = %done.environment, %error, "a piece of work is planned again");
+                not_before = self.now() + self.context.limits.work_retry_ms;
+                // Whatever it has committed before it failed is applied here by now.
+                self.context
+                    .surroundings
+                    .proposer
+                    .view()
+                    .map_err(DutyEnd::Storage)?
+                    .revision()
+            }
+        };
+        works.settle(done, shown_at, not_before);
+        self.release(works);
+        Ok(())
+    }
+
+    /// Slots whose work shows in the mirror may be planned again.
+    fn release(&mut self, works: &mut Works<'_>) {
+        for environment in works.release(self.mirror.revision(), self.now()) {
+            self.mirror.touch(&environment);
+        }
+    }
+
+    /// When to plan next: at once when something changed and the last plan is old enough, else at the next wake-up.
+    fn due_at(&self, works: &Works<'_>) -> u64 {
+        let limits = &self.context.limits;
+        let resync_at = self.resynced_at + limits.resync_interval_ms;
+        let wake_at = self
+            .wake_at
+            .values()
+            .copied()
+            .chain(works.next_release())
+            .fold(resync_at, u64::min);
+        let can_plan = self.mirror.is_dirty() && works.has_room();
+        let earliest = self.planned_at + limits.plan_interval_ms;
+        if can_plan { earliest } else { wake_at.max(earliest) }
+    }
+
+    fn plan(&mut self, works: &mut Works<'_>) -> Result<(), StoreError> {
+        let now = self.now();
+        self.planned_at = now;
+        if now >= self.resynced_at + self.context.limits.resync_interval_ms || self.resynced_at == 0 {
+            self.resynced_at = now;
+            self.mirror.note_sources(&self.context.surroundings.proposer.sources()?);
+            self.mirror.touch_all();
+        }
+        self.release(works);
+        for (environment, _) in self.wake_at.iter().filter(|(_, at)| **at <= now) {
+            self.mirror.touch(environment);
+        }
+        if !self.mirror.is_dirty() || !works.has_room() {
+            return Ok(());
+        }
+        let dirty = self.mirror.take_dirty();
+        let input = self.mirror.input_mut();
+        input.now_elapsed_ms = now;
+        input.in_flight = works.busy_slots();
+        let plan = plan_some(input, &dirty);
+        self.context.surroundings.metrics.plans.increment();
+        for environment in &dirty {
+            self.wake_at.remove(environment);
+        }
+        for environment in plan.environments {
+            if let Some(at) = environment.wake_at_elapsed_ms {
+                self.wake_at.insert(environment.environment.clone(), at);
+            }
+            if !works.take_up(&environment) {
+                self.mirror.touch(&environment.environment);
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        self.context.surroundings.proposer.elapsed_ms()
+    }
+}

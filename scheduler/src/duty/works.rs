@@ -1,0 +1,266 @@
+//! Pieces of work: what a plan becomes, bounded in number; and which slots are busy with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use blox_store::Revision;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+
+use crate::executor::{Executed, Executor, LaunchOrder, LookUpOrder, RecordsOrder, StopOrder, TaskToStop};
+use crate::limits::{ACTIONS_PER_COMMAND, WORKS_IN_FLIGHT, WORKS_IN_FLIGHT_PER_ENVIRONMENT};
+use crate::names::{ClusterId, DeploymentId, EnvironmentId, InstanceArn, SlotKey};
+use crate::planner::EnvironmentPlan;
+use crate::planner::plan::{LookUp, StopReason};
+
+/// What a piece of work holds while it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hold {
+    /// One slot.
+    Slot(SlotKey),
+    /// The records of an environment that are no slot's.
+    Records(EnvironmentId),
+}
+
+impl Hold {
+    fn environment(&self) -> &EnvironmentId {
+        match self {
+            Hold::Slot(key) => &key.environment,
+            Hold::Records(environment) => environment,
+        }
+    }
+}
+
+/// How long something is held.
+#[derive(Clone, Debug)]
+enum Until {
+    /// The work runs.
+    Ended,
+    /// It has ended: until the mirror shows the revision, and not before the time.
+    Shown {
+        revision: Revision,
+        not_before_elapsed_ms: u64,
+    },
+}
+
+/// A piece of work that has ended.
+pub(super) struct Done {
+    pub(super) environment: EnvironmentId,
+    pub(super) result: Executed,
+    holds: Vec<Hold>,
+}
+
+/// Works under way, and what they hold.
+pub(super) struct Works<'a> {
+    executor: &'a Executor,
+    pub(super) running: FuturesUnordered<BoxFuture<'a, Done>>,
+    running_of: BTreeMap<EnvironmentId, usize>,
+    held: BTreeMap<Hold, Until>,
+}
+
+impl<'a> Works<'a> {
+    pub(super) fn new(executor: &'a Executor) -> Works<'a> {
+        Works {
+            executor,
+            running: FuturesUnordered::new(),
+            running_of: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.running.len() < WORKS_IN_FLIGHT
+    }
+
+    /// One environment with a large fleet leaves room for the others.
+    fn has_room_for(&self, environment: &EnvironmentId) -> bool {
+        let running = self.running_of.get(environment).copied().unwrap_or_default();
+        self.has_room() && running < WORKS_IN_FLIGHT_PER_ENVIRONMENT
+    }
+
+    pub(super) fn busy_slots(&self) -> BTreeSet<SlotKey> {
+        let slots = self.held.keys().filter_map(|hold| match hold {
+            Hold::Slot(key) => Some(key.clone()),
+            Hold::Records(_) => None,
+        });
+        slots.collect()
+    }
+
+    /// Begins what a plan asks for; false where there was no room for all of it.
+    pub(super) fn take_up(&mut self, plan: &EnvironmentPlan) -> bool {
+        if let Some(order) = RecordsOrder::of(plan) {
+            if !self.begin(
+                vec![Hold::Records(plan.environment.clone())],
+                order,
+                Executor::update_records,
+            ) {
+                return false;
+            }
+        }
+        look_ups(plan)
+            .into_iter()
+            .all(|order| self.begin(look_up_holds(&order), order, Executor::look_up))
+            && stops(plan)
+                .into_iter()
+                .all(|order| self.begin(stop_holds(&order), order, Executor::stop))
+            && launches(plan)
+                .into_iter()
+                .all(|order| self.begin(launch_holds(&order), order, Executor::launch))
+    }
+
+    fn begin<Order, Carry, Carried>(&mut self, holds: Vec<Hold>, order: Order, carry: Carry) -> bool
+    where
+        Carry: FnOnce(&'a Executor, Order) -> Carried,
+        Carried: Future<Output = Executed> + Send + 'a,
+    {
+        if holds.iter().any(|hold| self.held.contains_key(hold)) {
+            // Another work of the same plan has one of the slots: the environment is planned again once that is over.
+            return true;
+        }
+        let environment = holds
+            .first()
+            .expect("a piece of work holds something")
+            .environment()
+            .clone();
+        if !self.has_room_for(&environment) {
+            return false;
+        }
+        self.held.extend(holds.iter().map(|hold| (hold.clone(), Until::Ended)));
+        *self.running_of.entry(environment.clone()).or_default() += 1;
+        let carried = carry(self.executor, order);
+        self.running.push(Box::pin(async move {
+            Done {
+                environment,
+                result: carried.await,
+                holds,
+            }
+        }));
+        true
+    }
+
+    /// A work has ended: what it held stays held until the mirror shows the revision, and until the time (0: none).
+    pub(super) fn settle(&mut self, done: Done, revision: Revision, not_before_elapsed_ms: u64) {
+        if let Some(running) = self.running_of.get_mut(&done.environment) {
+            *running -= 1;
+        }
+        let until = Until::Shown {
+            revision,
+            not_before_elapsed_ms,
+        };
+        self.held
+            .extend(done.holds.into_iter().map(|hold| (hold, until.clone())));
+    }
+
+    /// Lets go of what may be planned again; whose it was.
+    pub(super) fn release(&mut self, shown: Revision, now_elapsed_ms: u64) -> BTreeSet<EnvironmentId> {
+        let mut released = BTreeSet::new();
+        self.held.retain(|hold, until| {
+            let is_over = matches!(until, Until::Shown { revision, not_before_elapsed_ms }
+                if *revision <= shown && *not_before_elapsed_ms <= now_elapsed_ms);
+            if is_over {
+                released.insert(hold.environment().clone());
+            }
+            !is_over
+        });
+        released
+    }
+
+    /// When something held for a while may next be let go, on the replicated clock.
+    pub(super) fn next_release(&self) -> Option<u64> {
+        let times = self.held.values().filter_map(|until| match until {
+            Until::Shown {
+                not_before_elapsed_ms, ..
+            } if *not_before_elapsed_ms > 0 => Some(*not_before_elapsed_ms),
+            _ => None,
+        });
+        times.min()
+    }
+}
+
+fn launches(plan: &EnvironmentPlan) -> Vec<LaunchOrder> {
+    let Some(target) = &plan.target else { return Vec::new() };
+    let chunks = plan.place.chunks(ACTIONS_PER_COMMAND);
+    let orders = chunks.map(|placements| LaunchOrder {
+        environment: plan.environment.clone(),
+        target: target.clone(),
+        placements: placements.to_vec(),
+    });
+    orders.collect()
+}
+
+fn stops(plan: &EnvironmentPlan) -> Vec<StopOrder> {
+    let replaced = plan.replace.iter().filter_map(|replacement| {
+        Some(TaskToStop {
+            cluster: plan.target.as_ref()?.cluster.clone(),
+            instance: replacement.instance.clone(),
+            task: replacement.task.clone(),
+            reason: StopReason::Replaced,
+            attempts: replacement.attempts,
+        })
+    });
+    let stopped = plan.stop.iter().map(|stop| TaskToStop {
+        cluster: stop.cluster.clone(),
+        instance: stop.instance.clone(),
+        task: stop.task.clone(),
+        reason: stop.reason,
+        attempts: stop.attempts,
+    });
+    let tasks: Vec<TaskToStop> = stopped.chain(replaced).collect();
+    let chunks = tasks.chunks(ACTIONS_PER_COMMAND);
+    chunks
+        .map(|tasks| StopOrder {
+            environment: plan.environment.clone(),
+            tasks: tasks.to_vec(),
+        })
+        .collect()
+}
+
+fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
+    let mut listings: BTreeMap<(&ClusterId, &DeploymentId), Vec<LookUp>> = BTreeMap::new();
+    for look_up in &plan.look_up {
+        listings
+            .entry((&look_up.cluster, &look_up.deployment))
+            .or_default()
+            .push(look_up.clone());
+    }
+    let orders = listings.into_iter().flat_map(|((cluster, deployment), launches)| {
+        let chunks: Vec<Vec<LookUp>> = launches.chunks(ACTIONS_PER_COMMAND).map(<[LookUp]>::to_vec).collect();
+        chunks.into_iter().map(move |launches| LookUpOrder {
+            environment: plan.environment.clone(),
+            cluster: cluster.clone(),
+            deployment: deployment.clone(),
+            launches,
+        })
+    });
+    orders.collect()
+}
+
+fn launch_holds(order: &LaunchOrder) -> Vec<Hold> {
+    order
+        .placements
+        .iter()
+        .map(|placement| slot(&order.environment, &placement.instance))
+        .collect()
+}
+
+fn stop_holds(order: &StopOrder) -> Vec<Hold> {
+    order
+        .tasks
+        .iter()
+        .map(|task| slot(&order.environment, &task.instance))
+        .collect()
+}
+
+fn look_up_holds(order: &LookUpOrder) -> Vec<Hold> {
+    order
+        .launches
+        .iter()
+        .map(|launch| slot(&order.environment, &launch.instance))
+        .collect()
+}
+
+fn slot(environment: &EnvironmentId, instance: &InstanceArn) -> Hold {
+    Hold::Slot(SlotKey {
+        environment: environment.clone(),
+        instance: instance.clone(),
+    })
+}
