@@ -34,10 +34,15 @@ impl<T> Versioned<T> {
         if self.since_ms <= at_ms {
             return Some(&self.current);
         }
-        self.past
+        if at_ms < self.born_ms {
+            return None;
+        }
+        let kept = self
+            .past
             .iter()
             .find(|(since_ms, _)| *since_ms <= at_ms)
-            .map(|(_, value)| value)
+            .or(self.past.back());
+        Some(kept.map_or(&self.current, |(_, value)| value))
     }
 
     /// Takes a new state; what ended more than `history_ms` ago is forgotten.
@@ -70,11 +75,8 @@ mod tests {
             [None, Some('a'), Some('a'), Some('b'), Some('c'), Some('c')]
         );
         resource.replace(5_000, 'd', 1_000);
-        assert_eq!(
-            resource.as_of(250).map(|value| **value),
-            None,
-            "states that ended long ago are forgotten"
-        );
-        assert_eq!(resource.as_of(4_500).map(|value| **value), Some('c'));
+        let at = |at_ms| resource.as_of(at_ms).map(|value| **value);
+        assert_eq!(at(150), Some('c'), "of what is forgotten, the oldest kept is shown");
+        assert_eq!((at(4_500), at(99)), (Some('c'), None));
     }
 }
