@@ -7,9 +7,9 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message;
 
+use crate::encoding::meta;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Reader};
-use crate::encoding::meta;
 use crate::proto::{CheckpointFile, CheckpointManifest};
 use crate::read::cut::position;
 use crate::store::{CheckpointMeta, StoreError};
@@ -28,8 +28,15 @@ pub(crate) const MEMORY: &str = "memory";
 /// Where the state in an engine stands.
 pub(crate) fn meta_of(reader: &dyn Reader) -> Result<CheckpointMeta, StoreError> {
     let position = position(reader)?;
-    let membership = reader.get(crate::engine::Family::Meta, meta::MEMBERSHIP)?.unwrap_or_default();
-    Ok(CheckpointMeta { applied_index: position.applied_index, log_id: position.log_id, membership, revision: position.revision })
+    let membership = reader
+        .get(crate::engine::Family::Meta, meta::MEMBERSHIP)?
+        .unwrap_or_default();
+    Ok(CheckpointMeta {
+        applied_index: position.applied_index,
+        log_id: position.log_id,
+        membership,
+        revision: position.revision,
+    })
 }
 
 /// Writes a checkpoint, and makes it durable. `read_back` opens the files written: what they hold is not asked of the engine, to which
@@ -41,7 +48,10 @@ pub(crate) fn write(
     read_back: impl FnOnce(&Path) -> Result<CheckpointMeta, StoreError>,
 ) -> Result<CheckpointMeta, StoreError> {
     if directory.exists() {
-        return Err(StoreError::storage(format!("writing the checkpoint {}", directory.display()), "it exists already"));
+        return Err(StoreError::storage(
+            format!("writing the checkpoint {}", directory.display()),
+            "it exists already",
+        ));
     }
     engine.write_checkpoint(directory)?;
     let meta = read_back(directory)?;
@@ -71,14 +81,20 @@ fn sync_files(directory: &Path) -> std::io::Result<Vec<CheckpointFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| std::io::Error::other(format!("the file name {name:?} is no text")))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| std::io::Error::other(format!("the file name {name:?} is no text")))?;
         if name.starts_with(TEXT_LOG) {
             fs::remove_file(entry.path())?;
             continue;
         }
         let file = File::open(entry.path())?;
         file.sync_all()?;
-        files.push(CheckpointFile { name, size_bytes: file.metadata()?.len() });
+        files.push(CheckpointFile {
+            name,
+            size_bytes: file.metadata()?.len(),
+        });
     }
     files.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(files)
@@ -87,14 +103,21 @@ fn sync_files(directory: &Path) -> std::io::Result<Vec<CheckpointFile>> {
 /// Reads a checkpoint's manifest and sees that every file is there in full length: the kind of its engine, and what it holds.
 pub(crate) fn inspect(directory: &Path) -> Result<(String, CheckpointMeta), StoreError> {
     let torn = |what: String| StoreError::Corrupt(format!("{} is not a whole checkpoint: {what}", directory.display()));
-    let bytes = fs::read(directory.join(MANIFEST)).map_err(|error| torn(format!("its manifest cannot be read: {error}")))?;
-    let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(|| torn("its manifest is too short".to_owned()))?;
+    let bytes =
+        fs::read(directory.join(MANIFEST)).map_err(|error| torn(format!("its manifest cannot be read: {error}")))?;
+    let (body, crc) = bytes
+        .split_last_chunk::<4>()
+        .ok_or_else(|| torn("its manifest is too short".to_owned()))?;
     if *crc != crc32fast::hash(body).to_be_bytes() {
         return Err(torn("its manifest's CRC does not match".to_owned()));
     }
     let manifest = CheckpointManifest::decode(Bytes::copy_from_slice(body)).map_err(|error| torn(error.to_string()))?;
     if manifest.format > FORMAT {
-        return Err(StoreError::Unknown(format!("the checkpoint {} has format {}", directory.display(), manifest.format)));
+        return Err(StoreError::Unknown(format!(
+            "the checkpoint {} has format {}",
+            directory.display(),
+            manifest.format
+        )));
     }
     for file in &manifest.files {
         let size = fs::metadata(directory.join(&file.name)).map(|metadata| metadata.len());
@@ -104,8 +127,23 @@ pub(crate) fn inspect(directory: &Path) -> Result<(String, CheckpointMeta), Stor
             Err(error) => return Err(torn(format!("{}: {error}", file.name))),
         }
     }
-    let CheckpointManifest { engine, applied_index, log_id, membership, revision, .. } = manifest;
-    Ok((engine, CheckpointMeta { applied_index, log_id, membership, revision }))
+    let CheckpointManifest {
+        engine,
+        applied_index,
+        log_id,
+        membership,
+        revision,
+        ..
+    } = manifest;
+    Ok((
+        engine,
+        CheckpointMeta {
+            applied_index,
+            log_id,
+            membership,
+            revision,
+        },
+    ))
 }
 
 /// Inspects a checkpoint that is to be installed into an engine of that kind.
@@ -113,7 +151,10 @@ pub(crate) fn inspect_for(directory: &Path, kind: &str) -> Result<CheckpointMeta
     let (found, meta) = inspect(directory)?;
     if found != kind {
         let cause = format!("it was written by the engine {found}, this is {kind}");
-        return Err(StoreError::storage(format!("installing the checkpoint {}", directory.display()), cause));
+        return Err(StoreError::storage(
+            format!("installing the checkpoint {}", directory.display()),
+            cause,
+        ));
     }
     Ok(meta)
 }
@@ -121,7 +162,9 @@ pub(crate) fn inspect_for(directory: &Path, kind: &str) -> Result<CheckpointMeta
 /// Sees that an engine opened from a checkpoint stands where its manifest says.
 pub(crate) fn compare(reader: &dyn Reader, promised: &CheckpointMeta) -> Result<(), StoreError> {
     let found = meta_of(reader)?;
-    let same = found.applied_index == promised.applied_index && found.log_id == promised.log_id && found.revision == promised.revision;
+    let same = found.applied_index == promised.applied_index
+        && found.log_id == promised.log_id
+        && found.revision == promised.revision;
     if same {
         return Ok(());
     }
@@ -141,7 +184,8 @@ pub(crate) fn install_in_memory(directory: &Path) -> Result<(MemoryEngine, Check
     let meta = inspect_for(directory, MEMORY)?;
     let engine = MemoryEngine::load(directory)?;
     compare(&engine, &meta)?;
-    fs::remove_dir_all(directory).map_err(|error| StoreError::storage(format!("removing the checkpoint {}", directory.display()), error))?;
+    fs::remove_dir_all(directory)
+        .map_err(|error| StoreError::storage(format!("removing the checkpoint {}", directory.display()), error))?;
     Ok((engine, meta))
 }
 

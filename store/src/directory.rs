@@ -31,7 +31,11 @@ impl StateDirectory {
             Some(current) => current,
             None => directory.create_first()?,
         };
-        for generation in directory.generations()?.into_iter().filter(|generation| *generation != current) {
+        for generation in directory
+            .generations()?
+            .into_iter()
+            .filter(|generation| *generation != current)
+        {
             let leftover = path.join(name(generation));
             tracing::info!(directory = %leftover.display(), "removing a state that is not current");
             fs::remove_dir_all(&leftover).map_err(|error| directory.failed("cleaning", error))?;
@@ -52,7 +56,10 @@ impl StateDirectory {
             sync_directory(&self.path)
         };
         move_here().map_err(|error| {
-            StoreError::storage(format!("moving the checkpoint {} to {}", checkpoint.display(), target.display()), error)
+            StoreError::storage(
+                format!("moving the checkpoint {} to {}", checkpoint.display(), target.display()),
+                error,
+            )
         })?;
         let engine = DiskEngine::open(&target)?;
         checkpoint::compare(&engine, &meta)?;

@@ -153,8 +153,15 @@ impl Place {
         if !is_resource(key.kind()) {
             return None;
         }
-        let mut parts = key.tail().splitn(3, |byte| *byte == 0).map(|part| String::from_utf8(part.to_vec()).ok());
-        Some(Place { source: parts.next()??, cluster_arn: parts.next()??, arn: parts.next()?? })
+        let mut parts = key
+            .tail()
+            .splitn(3, |byte| *byte == 0)
+            .map(|part| String::from_utf8(part.to_vec()).ok());
+        Some(Place {
+            source: parts.next()??,
+            cluster_arn: parts.next()??,
+            arn: parts.next()??,
+        })
     }
 
     /// The key in `latest`.
@@ -175,7 +182,11 @@ impl Place {
         let (arn, rest) = take_part(bytes)?;
         let (source, cluster_arn) = take_part(rest)?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-        Some(Place { arn: text(&arn)?, source: text(&source)?, cluster_arn: text(cluster_arn)? })
+        Some(Place {
+            arn: text(&arn)?,
+            source: text(&source)?,
+            cluster_arn: text(cluster_arn)?,
+        })
     }
 }
 
@@ -275,9 +286,22 @@ mod tests {
     fn versions_stand_newest_first_and_apart() {
         let key = Key::user(b"k");
         let longer = Key::user(b"k\xff\xff\xff\xff\xff\xff\xff\xff");
-        let mut keys = vec![version_key(&longer, 1), version_key(&key, 1), version_key(&longer, 9), version_key(&key, 9)];
+        let mut keys = vec![
+            version_key(&longer, 1),
+            version_key(&key, 1),
+            version_key(&longer, 9),
+            version_key(&key, 9),
+        ];
         keys.sort();
-        assert_eq!(keys, [version_key(&key, 9), version_key(&key, 1), version_key(&longer, 9), version_key(&longer, 1)]);
+        assert_eq!(
+            keys,
+            [
+                version_key(&key, 9),
+                version_key(&key, 1),
+                version_key(&longer, 9),
+                version_key(&longer, 1)
+            ]
+        );
     }
 
     /// A prefix's end lies behind everything that begins with it.

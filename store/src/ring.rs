@@ -49,14 +49,18 @@ pub(crate) struct SharedValue {
 
 impl SharedValue {
     pub fn new(stored: Bytes) -> SharedValue {
-        SharedValue { stored, decoded: OnceLock::new() }
+        SharedValue {
+            stored,
+            decoded: OnceLock::new(),
+        }
     }
 
     fn get(&self) -> Result<Arc<StoredValue>, StoreError> {
         if let Some(decoded) = self.decoded.get() {
             return Ok(Arc::clone(decoded));
         }
-        let value = StoredValue::decode(self.stored.clone()).map_err(|error| StoreError::Corrupt(format!("a changed value: {error}")))?;
+        let value = StoredValue::decode(self.stored.clone())
+            .map_err(|error| StoreError::Corrupt(format!("a changed value: {error}")))?;
         Ok(Arc::clone(self.decoded.get_or_init(|| Arc::new(value))))
     }
 }
@@ -72,7 +76,8 @@ pub(crate) struct RingChange {
 }
 
 impl RingChange {
-    fn bytes(&self) -> usize {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
         let value = |value: &Option<SharedValue>| value.as_ref().map_or(0, |value| value.stored.len());
         CHANGE_OVERHEAD_BYTES + self.key.as_bytes().len() + value(&self.current) + value(&self.previous)
     }
@@ -106,7 +111,10 @@ pub(crate) struct BatchLimit {
 /// What the ring has from some revision on.
 pub(crate) enum FromRing {
     /// Everything wanted up to and including a revision.
-    Changes { wanted: Vec<Arc<RingChange>>, through: Revision },
+    Changes {
+        wanted: Vec<Arc<RingChange>>,
+        through: Revision,
+    },
     /// That revision has left the ring.
     Behind,
 }
@@ -126,12 +134,22 @@ pub(crate) struct Ring {
 impl Ring {
     /// An empty ring behind a state that stands at `revision`.
     pub fn new(revision: Revision, bytes_max: usize) -> Ring {
-        Ring { changes: VecDeque::new(), bytes: 0, bytes_max, first: revision + 1, last: revision, epoch: 0 }
+        Ring {
+            changes: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            first: revision + 1,
+            last: revision,
+            epoch: 0,
+        }
     }
 
     /// The state was replaced by one that stands at `revision`.
     pub fn restart(&mut self, revision: Revision) {
-        *self = Ring { epoch: self.epoch + 1, ..Ring::new(revision, self.bytes_max) };
+        *self = Ring {
+            epoch: self.epoch + 1,
+            ..Ring::new(revision, self.bytes_max)
+        };
     }
 
     /// The newest revision, and the epoch it belongs to.
@@ -142,13 +160,18 @@ impl Ring {
     /// Takes in the changes of whole revisions, in order.
     pub fn push(&mut self, changes: Vec<Arc<RingChange>>) {
         for change in changes {
-            debug_assert!(change.revision == self.last || change.revision == self.last + 1, "revisions are consecutive");
+            debug_assert!(
+                change.revision == self.last || change.revision == self.last + 1,
+                "revisions are consecutive"
+            );
             self.bytes += change.bytes();
             self.last = change.revision;
             self.changes.push_back(change);
         }
         while self.bytes > self.bytes_max {
-            let Some(oldest) = self.changes.front().map(|change| change.revision) else { break };
+            let Some(oldest) = self.changes.front().map(|change| change.revision) else {
+                break;
+            };
             while let Some(change) = self.changes.pop_front_if(|change| change.revision == oldest) {
                 self.bytes -= change.bytes();
             }
@@ -184,10 +207,20 @@ mod tests {
     use super::*;
 
     fn change(revision: Revision, key: &[u8]) -> Arc<RingChange> {
-        Arc::new(RingChange { key: Key::user(key), revision, current: None, previous: None, cause: Arc::default() })
+        Arc::new(RingChange {
+            key: Key::user(key),
+            revision,
+            current: None,
+            previous: None,
+            cause: Arc::default(),
+        })
     }
 
-    const ALL: BatchLimit = BatchLimit { changes: usize::MAX, bytes: usize::MAX, looked_at: usize::MAX };
+    const ALL: BatchLimit = BatchLimit {
+        changes: usize::MAX,
+        bytes: usize::MAX,
+        looked_at: usize::MAX,
+    };
 
     /// A revision of several changes leaves the ring whole, and is given whole, however small the limits are.
     #[test]
@@ -197,7 +230,9 @@ mod tests {
         ring.push(vec![change(1, b"a"), change(1, b"b"), change(2, b"a"), change(2, b"b")]);
         assert!(matches!(ring.read(1, ALL, |_| true), FromRing::Behind));
         let small = BatchLimit { changes: 1, ..ALL };
-        let FromRing::Changes { wanted, through } = ring.read(2, small, |_| true) else { panic!("revision 2 is held") };
+        let FromRing::Changes { wanted, through } = ring.read(2, small, |_| true) else {
+            panic!("revision 2 is held")
+        };
         assert_eq!((wanted.len(), through), (2, 2));
     }
 
@@ -206,7 +241,9 @@ mod tests {
     fn unwanted_changes_are_passed() {
         let mut ring = Ring::new(4, RING_BYTES_MAX);
         ring.push(vec![change(5, b"a"), change(6, b"a")]);
-        let FromRing::Changes { wanted, through } = ring.read(5, ALL, |_| false) else { panic!("revision 5 is held") };
+        let FromRing::Changes { wanted, through } = ring.read(5, ALL, |_| false) else {
+            panic!("revision 5 is held")
+        };
         assert_eq!((wanted.len(), through), (0, 6));
     }
 
@@ -218,6 +255,9 @@ mod tests {
         ring.restart(7);
         assert_eq!(ring.head(), (1, 7));
         assert!(matches!(ring.read(7, ALL, |_| true), FromRing::Behind));
-        assert!(matches!(ring.read(8, ALL, |_| true), FromRing::Changes { through: 7, .. }));
+        assert!(matches!(
+            ring.read(8, ALL, |_| true),
+            FromRing::Changes { through: 7, .. }
+        ));
     }
 }

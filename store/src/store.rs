@@ -45,7 +45,10 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn storage(doing: String, cause: impl std::fmt::Display) -> StoreError {
-        StoreError::Storage { doing, cause: cause.to_string() }
+        StoreError::Storage {
+            doing,
+            cause: cause.to_string(),
+        }
     }
 }
 
@@ -119,7 +122,11 @@ pub struct HistoryLimits {
 
 impl Default for HistoryLimits {
     fn default() -> HistoryLimits {
-        HistoryLimits { age_ms: 24 * 60 * 60 * 1_000, revisions: 1_000_000, bytes: 4 << 30 }
+        HistoryLimits {
+            age_ms: 24 * 60 * 60 * 1_000,
+            revisions: 1_000_000,
+            bytes: 4 << 30,
+        }
     }
 }
 
@@ -167,7 +174,11 @@ impl Inner {
             progress: watch::Sender::new(progress_of(&position)),
             head: ArcSwapOption::empty(),
             engine: Mutex::new(Arc::clone(&engine)),
-            writer: Mutex::new(Writer { engine, position, failed: false }),
+            writer: Mutex::new(Writer {
+                engine,
+                position,
+                failed: false,
+            }),
         })
     }
 
@@ -230,13 +241,17 @@ impl Store {
     /// Opens (or creates) the state under `directory` with RocksDB.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let (place, engine) = StateDirectory::open(directory)?;
-        Ok(Store { inner: Arc::new(Inner::new(PlaceOfState::Disk(place), Arc::new(engine))?) })
+        Ok(Store {
+            inner: Arc::new(Inner::new(PlaceOfState::Disk(place), Arc::new(engine))?),
+        })
     }
 
     /// An empty state in memory.
     pub fn in_memory() -> Store {
         let inner = Inner::new(PlaceOfState::Memory, Arc::new(MemoryEngine::default()));
-        Store { inner: Arc::new(inner.expect("an empty memory engine cannot fail")) }
+        Store {
+            inner: Arc::new(inner.expect("an empty memory engine cannot fail")),
+        }
     }
 
     /// Applies entries in order as one write batch: data, indexes, history, applied position, membership, revision.
@@ -248,7 +263,10 @@ impl Store {
         }
         let mut writer = self.inner.writer.lock();
         if writer.failed {
-            return Err(StoreError::storage("applying log entries".to_owned(), "an earlier write failed; restart the node"));
+            return Err(StoreError::storage(
+                "applying log entries".to_owned(),
+                "an earlier write failed; restart the node",
+            ));
         }
         let applied = apply::apply(&*writer.engine, writer.position.clone(), entries)?;
         if let Err(error) = writer.engine.write(&applied.batch) {
@@ -256,7 +274,8 @@ impl Store {
             return Err(error);
         }
         writer.position = applied.position;
-        self.inner.publish(&writer.position, None, |ring| ring.push(applied.changes));
+        self.inner
+            .publish(&writer.position, None, |ring| ring.push(applied.changes));
         Ok(applied.outcomes)
     }
 
@@ -281,9 +300,15 @@ impl Store {
         let head = self.inner.head()?;
         let (current, oldest) = (head.revision, head.position.oldest_revision);
         if revision > current {
-            Err(ViewError::Future { asked: revision, current })
+            Err(ViewError::Future {
+                asked: revision,
+                current,
+            })
         } else if revision < oldest {
-            Err(ViewError::Compacted { asked: revision, oldest })
+            Err(ViewError::Compacted {
+                asked: revision,
+                oldest,
+            })
         } else if revision == current {
             Ok(View::new(head))
         } else {
@@ -315,7 +340,9 @@ impl Store {
             let mut status: SourceStatus = apply::transaction::decode(status, "a source's status")?;
             let front = meta::named(meta::PASS, &[&status.source]);
             for (_, pass) in head.meta_scan(&front, &front, usize::MAX)? {
-                status.passes.push(apply::transaction::decode::<ReconcilePass>(pass, "a reconcile pass")?);
+                status
+                    .passes
+                    .push(apply::transaction::decode::<ReconcilePass>(pass, "a reconcile pass")?);
             }
             Ok(status)
         });
@@ -326,7 +353,10 @@ impl Store {
     pub fn quarantine(&self, after: u64, limit: usize) -> Result<Vec<QuarantinedMessage>, StoreError> {
         let from = meta::numbered(meta::QUARANTINE, after.saturating_add(1));
         let messages = self.inner.head()?.meta_scan(meta::QUARANTINE, &from, limit)?;
-        messages.into_iter().map(|(_, message)| apply::transaction::decode(message, "a quarantined message")).collect()
+        messages
+            .into_iter()
+            .map(|(_, message)| apply::transaction::decode(message, "a quarantined message"))
+            .collect()
     }
 
     /// The current session and its clock.
@@ -336,15 +366,29 @@ impl Store {
 
     /// Chained hash of everything applied so far, with the revision it stands at: equal on all nodes at the same applied index.
     pub fn state_hash(&self) -> Result<(u64, u128), StoreError> {
-        self.fingerprint().map(|fingerprint| (fingerprint.revision, fingerprint.hash))
+        self.fingerprint()
+            .map(|fingerprint| (fingerprint.revision, fingerprint.hash))
     }
 
     /// The chained hash with the applied index and the revision it stands at, which are of one moment.
     pub fn fingerprint(&self) -> Result<Fingerprint, StoreError> {
         let head = self.inner.head()?;
-        let Position { applied_index, revision, state_hash, .. } = &head.position;
-        let hash = state_hash.as_ref().try_into().map(u128::from_be_bytes).unwrap_or_default();
-        Ok(Fingerprint { applied_index: *applied_index, revision: *revision, hash })
+        let Position {
+            applied_index,
+            revision,
+            state_hash,
+            ..
+        } = &head.position;
+        let hash = state_hash
+            .as_ref()
+            .try_into()
+            .map(u128::from_be_bytes)
+            .unwrap_or_default();
+        Ok(Fingerprint {
+            applied_index: *applied_index,
+            revision: *revision,
+            hash,
+        })
     }
 
     /// Makes all that was applied so far durable. Blocking.
@@ -386,8 +430,16 @@ impl Store {
             }
         };
         let position = position(&*engine)?;
-        self.inner.publish(&position, Some(&engine), |ring| ring.restart(position.revision));
-        let replaced = std::mem::replace(&mut *writer, Writer { engine, position, failed: false });
+        self.inner
+            .publish(&position, Some(&engine), |ring| ring.restart(position.revision));
+        let replaced = std::mem::replace(
+            &mut *writer,
+            Writer {
+                engine,
+                position,
+                failed: false,
+            },
+        );
         replaced.engine.discard_when_unused();
         Ok(meta)
     }

@@ -6,11 +6,12 @@ use crate::Revision;
 use crate::encoding::prefix_end;
 use crate::key::{Key, Kind};
 use crate::proto::{
-    DeploymentRecord, EnvironmentRecord, KeyValue, LaunchRecord, ResourceRecord, StopRecord, StoredValue, stored_value::Body,
+    DeploymentRecord, EnvironmentRecord, KeyValue, LaunchRecord, ResourceRecord, StopRecord, StoredValue,
+    stored_value::Body,
 };
+use crate::read::Cut;
 use crate::read::cursor::{RangeCursor, Steps};
 use crate::read::list::{self, Candidates};
-use crate::read::Cut;
 use crate::store::StoreError;
 
 /// Why a view could not be had.
@@ -144,7 +145,13 @@ impl View {
     }
 
     /// A resource by its full key.
-    pub fn resource(&self, kind: Kind, source: &str, cluster_arn: &str, arn: &str) -> Result<Option<Record>, StoreError> {
+    pub fn resource(
+        &self,
+        kind: Kind,
+        source: &str,
+        cluster_arn: &str,
+        arn: &str,
+    ) -> Result<Option<Record>, StoreError> {
         let key = Key::resource(kind, source, cluster_arn, arn);
         self.cut.get(&key)?.map(|value| list::record(key, value)).transpose()
     }
@@ -157,7 +164,12 @@ impl View {
     /// Resources that match, by ARN.
     pub fn list(&self, kind: Kind, filter: ResourceFilter) -> Result<ResourceIter, StoreError> {
         let candidates = Candidates::new(&self.cut, kind, &filter)?;
-        Ok(ResourceIter { cut: Arc::clone(&self.cut), filter, candidates, failed: false })
+        Ok(ResourceIter {
+            cut: Arc::clone(&self.cut),
+            filter,
+            candidates,
+            failed: false,
+        })
     }
 
     /// An environment by name.
@@ -231,7 +243,12 @@ impl View {
     }
 
     /// Every value of a kind whose key's tail begins with `prefix`, in key order.
-    fn all<T>(&self, kind: Kind, prefix: &[u8], read: impl Fn(&Key, StoredValue) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    fn all<T>(
+        &self,
+        kind: Kind,
+        prefix: &[u8],
+        read: impl Fn(&Key, StoredValue) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
         let from = [[kind as u8].as_slice(), prefix].concat();
         let until = prefix_end(&from);
         let mut cursor = RangeCursor::new(Arc::clone(&self.cut), from, until, Steps::ALONE);
@@ -250,7 +267,10 @@ fn first_part(part: &str) -> Vec<u8> {
 
 fn environment(key: &Key, value: StoredValue) -> Result<EnvironmentRecord, StoreError> {
     match value.body {
-        Some(Body::Environment(record)) => Ok(EnvironmentRecord { mod_revision: value.mod_revision, ..record }),
+        Some(Body::Environment(record)) => Ok(EnvironmentRecord {
+            mod_revision: value.mod_revision,
+            ..record
+        }),
         _ => Err(wrong_body(key)),
     }
 }
@@ -270,7 +290,9 @@ fn launch(key: &Key, value: StoredValue) -> Result<LaunchRecord, StoreError> {
 }
 
 fn key_value(key: &Key, value: StoredValue) -> Result<KeyValue, StoreError> {
-    let Some(Body::User(bytes)) = value.body else { return Err(wrong_body(key)) };
+    let Some(Body::User(bytes)) = value.body else {
+        return Err(wrong_body(key));
+    };
     Ok(KeyValue {
         key: key.to_bytes().slice(1..),
         value: bytes,
@@ -281,5 +303,8 @@ fn key_value(key: &Key, value: StoredValue) -> Result<KeyValue, StoreError> {
 }
 
 fn wrong_body(key: &Key) -> StoreError {
-    StoreError::Corrupt(format!("a key of kind {} holds a value of another kind", key.kind().name()))
+    StoreError::Corrupt(format!(
+        "a key of kind {} holds a value of another kind",
+        key.kind().name()
+    ))
 }

@@ -13,9 +13,16 @@ use crate::ring::{BatchLimit, FromRing, RingChange};
 use crate::store::{Inner, Progress, StoreError};
 
 /// What one batch holds at most, beyond its last revision; and how many changes are looked at while the ring is locked.
-const BATCH: BatchLimit = BatchLimit { changes: 1_000, bytes: 1 << 20, looked_at: 4_096 };
+const BATCH: BatchLimit = BatchLimit {
+    changes: 1_000,
+    bytes: 1 << 20,
+    looked_at: 4_096,
+};
 /// History records read at once: a short stay on the disk.
-const HISTORY_STEP: ScanLimit = ScanLimit { count: 256, bytes: 256 << 10 };
+const HISTORY_STEP: ScanLimit = ScanLimit {
+    count: 256,
+    bytes: 256 << 10,
+};
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +130,14 @@ impl Watcher {
                 asked.saturating_sub(1)
             }
         };
-        Ok(Watcher { store, progress, kinds: request.kinds, prefix: request.prefix, delivered, epoch })
+        Ok(Watcher {
+            store,
+            progress,
+            kinds: request.kinds,
+            prefix: request.prefix,
+            delivered,
+            epoch,
+        })
     }
 
     /// The next changes, or an empty batch when `revision` moved on without anything asked for (at most one a call). Waits while nothing
@@ -134,12 +148,18 @@ impl Watcher {
             self.progress.borrow_and_update();
             let current = self.current()?;
             if self.delivered >= current {
-                self.progress.changed().await.map_err(|_| WatchEnd::Storage("the store was closed".to_owned()))?;
+                self.progress
+                    .changed()
+                    .await
+                    .map_err(|_| WatchEnd::Storage("the store was closed".to_owned()))?;
                 continue;
             }
             let changes = self.step()?;
             if !changes.is_empty() || self.delivered >= current {
-                return Ok(WatchBatch { revision: self.delivered, changes });
+                return Ok(WatchBatch {
+                    revision: self.delivered,
+                    changes,
+                });
             }
             // Far behind, with nothing asked for in this step: others run in between.
             tokio::task::yield_now().await;
@@ -155,7 +175,10 @@ impl Watcher {
     fn current(&mut self) -> Result<Revision, WatchEnd> {
         let (epoch, current) = self.store.ring.lock().head();
         if epoch != self.epoch && self.delivered > current {
-            return Err(WatchEnd::Future { asked: self.delivered + 1, current });
+            return Err(WatchEnd::Future {
+                asked: self.delivered + 1,
+                current,
+            });
         }
         self.epoch = epoch;
         Ok(current)
@@ -169,7 +192,10 @@ impl Watcher {
             FromRing::Changes { wanted, through } => (wanted, through),
             FromRing::Behind => self.from_history(from)?,
         };
-        let changes = wanted.iter().map(|change| change.to_change()).collect::<Result<Vec<_>, _>>()?;
+        let changes = wanted
+            .iter()
+            .map(|change| change.to_change())
+            .collect::<Result<Vec<_>, _>>()?;
         self.delivered = through;
         Ok(changes)
     }
@@ -180,11 +206,20 @@ impl Watcher {
         if from < oldest {
             return Err(WatchEnd::Compacted { asked: from, oldest });
         }
-        let past = history::changes(&cut, from, HISTORY_STEP)?;
-        let through = past.last().map_or(self.delivered, |change| change.revision);
-        let wanted = past.iter().filter(|change| self.wants(&change.key));
-        let changes = wanted.map(|change| Ok(Arc::new(history::with_values(&cut, change)?))).collect::<Result<_, StoreError>>()?;
-        Ok((changes, through))
+        let mut wanted = Vec::new();
+        let (mut bytes, mut through) = (0, self.delivered);
+        for change in history::changes(&cut, from, HISTORY_STEP)? {
+            if bytes >= BATCH.bytes && change.revision != through {
+                break;
+            }
+            through = change.revision;
+            if self.wants(&change.key) {
+                let change = history::with_values(&cut, change)?;
+                bytes += change.bytes();
+                wanted.push(Arc::new(change));
+            }
+        }
+        Ok((wanted, through))
     }
 
     fn wants(&self, key: &Key) -> bool {

@@ -27,7 +27,10 @@ const MARK_EVERY_BYTES: u64 = 64 << 20;
 pub(super) fn compact(transaction: &mut Transaction<'_>, revision: Revision) -> Outcome {
     let position = &mut transaction.position;
     if revision > position.revision {
-        let message = format!("revision {revision} is ahead of the state's {}: only the past can be compacted", position.revision);
+        let message = format!(
+            "revision {revision} is ahead of the state's {}: only the past can be compacted",
+            position.revision
+        );
         return refusal(RefusalCode::Invalid, message, position.revision.to_string());
     }
     position.oldest_revision = position.oldest_revision.max(revision);
@@ -44,7 +47,11 @@ pub(super) fn sweep(transaction: &mut Transaction<'_>, revision_before: Revision
         return Ok(());
     }
     let changes = position.revision - revision_before;
-    let limit = if changes == 0 { SWEPT_WHEN_IDLE } else { SWEPT_AT_LEAST + 2 * changes } as usize;
+    let limit = if changes == 0 {
+        SWEPT_WHEN_IDLE
+    } else {
+        SWEPT_AT_LEAST + 2 * changes
+    } as usize;
     let from = encoding::history_key(position.swept_revision, 0);
     let until = encoding::history_key(position.oldest_revision, 0);
     let records = transaction.overlay.scan(Family::History, &from, &until, limit)?;
@@ -58,10 +65,16 @@ pub(super) fn sweep(transaction: &mut Transaction<'_>, revision_before: Revision
         let key = stored_key(record.key)?;
         transaction.overlay.write(Family::History, record_key, None);
         if record.previous_mod_revision > 0 {
-            transaction.overlay.write(Family::Versions, encoding::version_key(&key, record.previous_mod_revision), None);
+            transaction.overlay.write(
+                Family::Versions,
+                encoding::version_key(&key, record.previous_mod_revision),
+                None,
+            );
         }
         if record.deleted {
-            transaction.overlay.write(Family::Versions, encoding::version_key(&key, revision), None);
+            transaction
+                .overlay
+                .write(Family::Versions, encoding::version_key(&key, revision), None);
             indexes::forget(&mut transaction.overlay, &key, revision)?;
         }
     }
@@ -70,20 +83,28 @@ pub(super) fn sweep(transaction: &mut Transaction<'_>, revision_before: Revision
 
 fn sweep_marks(transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
     let until = meta::numbered(meta::MARK, transaction.position.swept_revision);
-    for (key, _) in transaction.overlay.scan(Family::Meta, meta::MARK, &until, SWEPT_AT_LEAST as usize)? {
+    for (key, _) in transaction
+        .overlay
+        .scan(Family::Meta, meta::MARK, &until, SWEPT_AT_LEAST as usize)?
+    {
         transaction.overlay.write(Family::Meta, key, None);
     }
     Ok(())
 }
 
 fn revision_of(history_key: &[u8]) -> Result<Revision, StoreError> {
-    encoding::history_revision(history_key).ok_or_else(|| StoreError::Corrupt("a key of `history` is too short".to_owned()))
+    encoding::history_revision(history_key)
+        .ok_or_else(|| StoreError::Corrupt("a key of `history` is too short".to_owned()))
 }
 
 /// Notes age and size of the history at this revision, now and then.
 pub(super) fn mark(transaction: &mut Transaction<'_>) {
     let position = &mut transaction.position;
-    let mark = HistoryMark { revision: position.revision, elapsed_ms: position.elapsed_ms, history_bytes: position.history_bytes };
+    let mark = HistoryMark {
+        revision: position.revision,
+        elapsed_ms: position.elapsed_ms,
+        history_bytes: position.history_bytes,
+    };
     let last = position.last_mark.unwrap_or_default();
     let due = mark.elapsed_ms - last.elapsed_ms >= MARK_EVERY_MS
         || mark.revision - last.revision >= MARK_EVERY_REVISIONS
@@ -91,17 +112,31 @@ pub(super) fn mark(transaction: &mut Transaction<'_>) {
     if due && mark.revision > last.revision {
         position.last_mark = Some(mark);
         let key = meta::numbered(meta::MARK, mark.revision);
-        transaction.overlay.write(Family::Meta, key, Some(Bytes::from(mark.encode_to_vec())));
+        transaction
+            .overlay
+            .write(Family::Meta, key, Some(Bytes::from(mark.encode_to_vec())));
     }
 }
 
 /// The revision to compact to so that the history stays within `limits`; `None` while it is.
-pub(crate) fn compaction_target(reader: &dyn Reader, position: &Position, limits: &HistoryLimits) -> Result<Option<Revision>, StoreError> {
+pub(crate) fn compaction_target(
+    reader: &dyn Reader,
+    position: &Position,
+    limits: &HistoryLimits,
+) -> Result<Option<Revision>, StoreError> {
     let mut target = position.revision.saturating_sub(limits.revisions);
     let mut from = meta::numbered(meta::MARK, position.oldest_revision);
     let until = prefix_end(meta::MARK);
     'marks: loop {
-        let marks = reader.scan(Family::Meta, &from, &until, ScanLimit { count: 256, bytes: usize::MAX })?;
+        let marks = reader.scan(
+            Family::Meta,
+            &from,
+            &until,
+            ScanLimit {
+                count: 256,
+                bytes: usize::MAX,
+            },
+        )?;
         let Some((last, _)) = marks.last() else { break };
         from = [last.as_ref(), &[0]].concat().into();
         for (_, mark) in marks {

@@ -7,6 +7,7 @@ use crate::encoding::{Index, age_key, split_age_key};
 use crate::engine::Family;
 use crate::key::Key;
 use crate::proto::{Outcome, Removed, ResourceRecord, Tombstone, outcome::Result as Answer, stored_value};
+use crate::records::merge::newest_known;
 use crate::store::StoreError;
 
 /// How long a deleted resource's ARN is remembered: SQS keeps a message 14 days at most, and no later event can come.
@@ -19,18 +20,33 @@ const LIMIT_MAX: usize = 10_000;
 /// Removes what is due, at most `limit` of each sort.
 pub(super) fn expire(transaction: &mut Transaction<'_>, limit: u32) -> Result<Outcome, StoreError> {
     let limit = usize::try_from(limit).unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX);
-    let sorts = [expire_tombstones(transaction, limit)?, expire_forgotten(transaction, limit)?, expire_keys(transaction, limit)?];
+    let sorts = [
+        expire_tombstones(transaction, limit)?,
+        expire_forgotten(transaction, limit)?,
+        expire_keys(transaction, limit)?,
+    ];
     let count = sorts.iter().sum::<usize>() as u64;
-    Ok(outcome(Answer::Removed(Removed { count, more: sorts.contains(&limit) })))
+    Ok(outcome(Answer::Removed(Removed {
+        count,
+        more: sorts.contains(&limit),
+    })))
 }
 
 /// The oldest entries of an age index that have reached `kept_ms`, with their subjects.
-fn due(transaction: &Transaction<'_>, index: Index, kept_ms: u64, limit: usize) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-    let Some(newest) = transaction.elapsed_ms().checked_sub(kept_ms) else { return Ok(Vec::new()) };
+fn due(
+    transaction: &Transaction<'_>,
+    index: Index,
+    kept_ms: u64,
+    limit: usize,
+) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    let Some(newest) = transaction.elapsed_ms().checked_sub(kept_ms) else {
+        return Ok(Vec::new());
+    };
     let end = age_key(index, newest.saturating_add(1), &[]);
     let entries = transaction.overlay.scan(Family::Indexes, &[index as u8], &end, limit)?;
     let entries = entries.into_iter().map(|(key, _)| {
-        let (_, subject) = split_age_key(&key).ok_or_else(|| StoreError::Corrupt("a key of an age index is too short".to_owned()))?;
+        let (_, subject) =
+            split_age_key(&key).ok_or_else(|| StoreError::Corrupt("a key of an age index is too short".to_owned()))?;
         let subject = key.slice_ref(subject);
         Ok((key, subject))
     });
@@ -55,7 +71,9 @@ fn expire_forgotten(transaction: &mut Transaction<'_>, limit: usize) -> Result<u
         transaction.overlay.write(Family::Indexes, index_key, None);
         let key = super::transaction::stored_key(subject)?;
         let value = transaction.get(&key)?;
-        let Some(stored_value::Body::Resource(resource)) = value.and_then(|value| value.body) else { continue };
+        let Some(stored_value::Body::Resource(resource)) = value.and_then(|value| value.body) else {
+            continue;
+        };
         // It may have been seen again, and forgotten again, since.
         if Some(resource.forgotten_at_elapsed_ms) == forgotten_at {
             remove(transaction, &key, &resource)?;
@@ -65,10 +83,10 @@ fn expire_forgotten(transaction: &mut Transaction<'_>, limit: usize) -> Result<u
 }
 
 fn remove(transaction: &mut Transaction<'_>, key: &Key, resource: &ResourceRecord) -> Result<(), StoreError> {
-    let registers = || [&resource.event, &resource.describe].into_iter().flatten();
+    let (ecs_version, observed_at_ms) = newest_known(resource);
     let tombstone = Tombstone {
-        ecs_version: registers().filter_map(|register| register.ecs_version).max(),
-        observed_at_ms: registers().map(|register| register.observed_at_ms).max().unwrap_or_default(),
+        ecs_version,
+        observed_at_ms,
         deleted_at_elapsed_ms: transaction.elapsed_ms(),
     };
     transaction.delete(key)?;

@@ -5,9 +5,11 @@ use prost::Message;
 
 use super::transaction::decode;
 use super::{Transaction, outcome};
-use crate::encoding::{meta, prefix_end};
+use crate::encoding::meta;
 use crate::engine::Family;
-use crate::proto::{Done, Outcome, QuarantineMessages, QuarantinedMessage, ReportSource, outcome::Result as Answer};
+use crate::proto::{
+    Done, Outcome, QuarantineMessages, QuarantinedMessage, ReconcilePass, ReportSource, outcome::Result as Answer,
+};
 use crate::store::StoreError;
 
 /// Messages the quarantine holds; the oldest make room.
@@ -16,7 +18,10 @@ const QUARANTINE_MESSAGES_MAX: u64 = 1_000;
 const QUARANTINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Keeps messages that could not be read.
-pub(super) fn quarantine(transaction: &mut Transaction<'_>, quarantine: &QuarantineMessages) -> Result<Outcome, StoreError> {
+pub(super) fn quarantine(
+    transaction: &mut Transaction<'_>,
+    quarantine: &QuarantineMessages,
+) -> Result<Outcome, StoreError> {
     for message in &quarantine.messages {
         let position = &mut transaction.position;
         position.quarantine_sequence += 1;
@@ -28,7 +33,11 @@ pub(super) fn quarantine(transaction: &mut Transaction<'_>, quarantine: &Quarant
         let value = Bytes::from(message.encode_to_vec());
         position.quarantine_count += 1;
         position.quarantine_bytes += value.len() as u64;
-        transaction.overlay.write(Family::Meta, meta::numbered(meta::QUARANTINE, message.sequence), Some(value));
+        transaction.overlay.write(
+            Family::Meta,
+            meta::numbered(meta::QUARANTINE, message.sequence),
+            Some(value),
+        );
         make_room(transaction)?;
     }
     transaction.source_status(&quarantine.source)?.quarantined += quarantine.messages.len() as u64;
@@ -36,13 +45,19 @@ pub(super) fn quarantine(transaction: &mut Transaction<'_>, quarantine: &Quarant
 }
 
 fn make_room(transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
-    while transaction.position.quarantine_count > QUARANTINE_MESSAGES_MAX || transaction.position.quarantine_bytes > QUARANTINE_BYTES_MAX {
-        let end = prefix_end(meta::QUARANTINE);
-        let oldest = transaction.overlay.scan(Family::Meta, meta::QUARANTINE, &end, 1)?;
-        let Some((key, value)) = oldest.into_iter().next() else { break };
+    while transaction.position.quarantine_count > QUARANTINE_MESSAGES_MAX
+        || transaction.position.quarantine_bytes > QUARANTINE_BYTES_MAX
+    {
+        let position = &transaction.position;
+        // Sequences have no holes: only the oldest ever goes.
+        let oldest = position.quarantine_sequence - position.quarantine_count + 1;
+        let key = meta::numbered(meta::QUARANTINE, oldest);
+        let value = transaction.overlay.get(Family::Meta, &key)?.ok_or_else(|| {
+            StoreError::Corrupt(format!("the quarantine counts message {oldest} but does not hold it"))
+        })?;
         transaction.overlay.write(Family::Meta, key, None);
         let position = &mut transaction.position;
-        position.quarantine_count = position.quarantine_count.saturating_sub(1);
+        position.quarantine_count -= 1;
         position.quarantine_bytes = position.quarantine_bytes.saturating_sub(value.len() as u64);
     }
     Ok(())
@@ -64,9 +79,13 @@ pub(super) fn report(transaction: &mut Transaction<'_>, report: &ReportSource) -
     for pass in &report.passes {
         let key = meta::named(meta::PASS, &[&report.source, &pass.cluster_arn]);
         let earlier = transaction.overlay.get(Family::Meta, &key)?;
-        let earlier = earlier.map(|bytes| decode::<crate::proto::ReconcilePass>(bytes, "a reconcile pass")).transpose()?;
+        let earlier = earlier
+            .map(|bytes| decode::<ReconcilePass>(bytes, "a reconcile pass"))
+            .transpose()?;
         if earlier.is_none_or(|earlier| earlier.ended_at_ms <= pass.ended_at_ms) {
-            transaction.overlay.write(Family::Meta, key, Some(pass.encode_to_vec().into()));
+            transaction
+                .overlay
+                .write(Family::Meta, key, Some(pass.encode_to_vec().into()));
         }
     }
     Ok(outcome(Answer::Done(Done {})))

@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::transaction::decode;
 use super::{Transaction, refusal};
-use crate::encoding::{meta, prefix_end};
+use crate::encoding::meta;
 use crate::engine::Family;
 use crate::proto::{Idempotency, IdempotencyRecord, Outcome, RefusalCode};
 use crate::store::StoreError;
@@ -36,10 +36,16 @@ pub(super) fn once(
 
 fn replay(key: &Idempotency, record: IdempotencyRecord) -> Outcome {
     if record.body_hash != key.body_hash {
-        let message = format!("the idempotency key {:?} was used for {} with another body; take a new key", key.key, key.scope);
+        let message = format!(
+            "the idempotency key {:?} was used for {} with another body; take a new key",
+            key.key, key.scope
+        );
         return refusal(RefusalCode::IdempotencyConflict, message, String::new());
     }
-    Outcome { replayed: true, ..record.outcome.unwrap_or_default() }
+    Outcome {
+        replayed: true,
+        ..record.outcome.unwrap_or_default()
+    }
 }
 
 fn remember(transaction: &mut Transaction<'_>, key: Bytes, body_hash: u64, outcome: Outcome) -> Result<(), StoreError> {
@@ -70,19 +76,27 @@ pub(super) fn forget_oldest(
     transaction: &mut Transaction<'_>,
     due: impl FnOnce(&IdempotencyRecord) -> bool,
 ) -> Result<bool, StoreError> {
-    let end = prefix_end(meta::IDEMPOTENCY_ORDER);
-    let oldest = transaction.overlay.scan(Family::Meta, meta::IDEMPOTENCY_ORDER, &end, 1)?;
-    let Some((order, key)) = oldest.into_iter().next() else { return Ok(false) };
-    let value = transaction.overlay.get(Family::Meta, &key)?;
-    let Some(value) = value else { return Err(StoreError::Corrupt("an idempotency key stands in order but has no record".to_owned())) };
+    let position = &transaction.position;
+    if position.idempotency_count == 0 {
+        return Ok(false);
+    }
+    // Sequences have no holes: only the oldest ever goes.
+    let oldest = position.idempotency_sequence - position.idempotency_count + 1;
+    let order = meta::numbered(meta::IDEMPOTENCY_ORDER, oldest);
+    let missing = || {
+        StoreError::Corrupt(format!(
+            "the idempotency table counts key {oldest} but does not hold it"
+        ))
+    };
+    let key = transaction.overlay.get(Family::Meta, &order)?.ok_or_else(missing)?;
+    let value = transaction.overlay.get(Family::Meta, &key)?.ok_or_else(missing)?;
     let bytes = (key.len() + value.len()) as u64;
     if !due(&decode(value, "an idempotency record")?) {
         return Ok(false);
     }
     transaction.overlay.write(Family::Meta, order, None);
     transaction.overlay.write(Family::Meta, key, None);
-    let position = &mut transaction.position;
-    position.idempotency_count = position.idempotency_count.saturating_sub(1);
-    position.idempotency_bytes = position.idempotency_bytes.saturating_sub(bytes);
+    transaction.position.idempotency_count -= 1;
+    transaction.position.idempotency_bytes = transaction.position.idempotency_bytes.saturating_sub(bytes);
     Ok(true)
 }

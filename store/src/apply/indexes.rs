@@ -65,14 +65,23 @@ pub(crate) fn forget(overlay: &mut Overlay<'_>, key: &Key, revision: Revision) -
     if deleted_with.as_deref() == Some(revision.to_be_bytes().as_slice()) {
         overlay.write(Family::Indexes, gone, None);
         if let Some(place) = Place::of(key) {
-            overlay.write(Family::Indexes, place.index_key(encoding::arn_index_prefix(key.kind())), None);
+            overlay.write(
+                Family::Indexes,
+                place.index_key(encoding::arn_index_prefix(key.kind())),
+                None,
+            );
         }
     }
     Ok(())
 }
 
 /// A value of `latest` changes, appears or goes: the indexes over fields of tasks. Empty fields are not indexed.
-pub(crate) fn update(overlay: &mut Overlay<'_>, key: &Key, previous: Option<&Indexed<'_>>, current: Option<&Indexed<'_>>) {
+pub(crate) fn update(
+    overlay: &mut Overlay<'_>,
+    key: &Key,
+    previous: Option<&Indexed<'_>>,
+    current: Option<&Indexed<'_>>,
+) {
     if key.kind() != Kind::Task {
         return;
     }
@@ -84,7 +93,11 @@ pub(crate) fn update(overlay: &mut Overlay<'_>, key: &Key, previous: Option<&Ind
         }
         let Some(place) = Place::of(key) else { return };
         if !before.is_empty() {
-            overlay.write(Family::Indexes, place.index_key(encoding::task_index_prefix(index, before)), None);
+            overlay.write(
+                Family::Indexes,
+                place.index_key(encoding::task_index_prefix(index, before)),
+                None,
+            );
         }
         if !after.is_empty() {
             let key = place.index_key(encoding::task_index_prefix(index, after));

@@ -8,6 +8,8 @@ mod idempotency;
 mod indexes;
 mod overlay;
 mod session;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transaction;
 
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
-pub(crate) use transaction::Transaction;
 pub(crate) use compaction::compaction_target;
+pub(crate) use transaction::Transaction;
 
 use crate::commands;
 use crate::encoding::meta;
@@ -46,7 +48,12 @@ pub(crate) fn apply(engine: &dyn Engine, position: Position, entries: &[LogEntry
     }
     let (mut overlay, position, changes) = transaction.into_parts();
     overlay.write_unhashed(Family::Meta, meta::POSITION, position.encode_to_vec().into());
-    Ok(Applied { batch: overlay.into_batch(), position, changes, outcomes })
+    Ok(Applied {
+        batch: overlay.into_batch(),
+        position,
+        changes,
+        outcomes,
+    })
 }
 
 fn apply_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) -> Result<AppliedEntry, StoreError> {
@@ -64,7 +71,9 @@ fn apply_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) -> Result<Ap
         None => Vec::new(),
     };
     if let Some(membership) = &entry.membership {
-        transaction.overlay.write_unhashed(Family::Meta, meta::MEMBERSHIP, membership.clone());
+        transaction
+            .overlay
+            .write_unhashed(Family::Meta, meta::MEMBERSHIP, membership.clone());
     }
     transaction.write_sources();
     compaction::mark(transaction);
@@ -77,10 +86,18 @@ fn apply_payload(transaction: &mut Transaction<'_>, index: u64, payload: Bytes) 
     let entry = Entry::decode(payload).map_err(|error| StoreError::Corrupt(format!("log entry {index}: {error}")))?;
     transaction.position.elapsed_ms = transaction.position.elapsed_ms.max(entry.elapsed_ms);
     let wall_time_ms = entry.wall_time_ms;
-    entry.commands.into_iter().map(|command| apply_command(transaction, wall_time_ms, command)).collect()
+    entry
+        .commands
+        .into_iter()
+        .map(|command| apply_command(transaction, wall_time_ms, command))
+        .collect()
 }
 
-fn apply_command(transaction: &mut Transaction<'_>, wall_time_ms: i64, mut command: Command) -> Result<Outcome, StoreError> {
+fn apply_command(
+    transaction: &mut Transaction<'_>,
+    wall_time_ms: i64,
+    mut command: Command,
+) -> Result<Outcome, StoreError> {
     transaction.set_cause(Cause {
         actor: std::mem::take(&mut command.actor).into(),
         request_id: std::mem::take(&mut command.request_id).into(),
@@ -109,7 +126,10 @@ fn apply_command(transaction: &mut Transaction<'_>, wall_time_ms: i64, mut comma
 
 fn execute(transaction: &mut Transaction<'_>, command: &Command) -> Result<Outcome, StoreError> {
     let Some(operation) = &command.operation else {
-        return Err(StoreError::Unknown(format!("a command of session {} whose operation this version does not know", command.session)));
+        return Err(StoreError::Unknown(format!(
+            "a command of session {} whose operation this version does not know",
+            command.session
+        )));
     };
     match operation {
         Operation::OpenSession(open) => session::open(transaction, open),
@@ -142,10 +162,18 @@ fn finish_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) {
 
 /// An outcome without a revision yet.
 pub(crate) fn outcome(result: outcome::Result) -> Outcome {
-    Outcome { revision: 0, replayed: false, result: Some(result) }
+    Outcome {
+        revision: 0,
+        replayed: false,
+        result: Some(result),
+    }
 }
 
 /// A refusal: nothing was changed.
 pub(crate) fn refusal(code: RefusalCode, message: String, detail: String) -> Outcome {
-    outcome(outcome::Result::Refusal(Refusal { code: code.into(), message, detail }))
+    outcome(outcome::Result::Refusal(Refusal {
+        code: code.into(),
+        message,
+        detail,
+    }))
 }

@@ -10,7 +10,10 @@ use crate::engine::{Engine, Family, Pair, ScanLimit, Write};
 use crate::store::StoreError;
 
 /// How much a scan takes out of the engine at once.
-const SCAN_STEP: ScanLimit = ScanLimit { count: 1_024, bytes: 1 << 20 };
+const SCAN_STEP: ScanLimit = ScanLimit {
+    count: 1_024,
+    bytes: 1 << 20,
+};
 
 type Pending = BTreeMap<Bytes, Option<Bytes>>;
 
@@ -24,7 +27,11 @@ pub(crate) struct Overlay<'a> {
 impl<'a> Overlay<'a> {
     /// Nothing written yet.
     pub fn new(engine: &'a dyn Engine) -> Overlay<'a> {
-        Overlay { engine, pending: Default::default(), hasher: Box::new(Xxh3::new()) }
+        Overlay {
+            engine,
+            pending: Default::default(),
+            hasher: Box::new(Xxh3::new()),
+        }
     }
 
     /// A value, pending writes included.
@@ -77,9 +84,18 @@ impl<'a> Overlay<'a> {
         if !until.is_empty() && from >= until {
             return Ok(Vec::new());
         }
-        let end = if until.is_empty() { Bound::Unbounded } else { Bound::Excluded(until) };
-        let mut pending = self.pending[family as usize].range::<[u8], _>((Bound::Included(from), end)).peekable();
-        let step = ScanLimit { count: SCAN_STEP.count.min(count), ..SCAN_STEP };
+        let end = if until.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Excluded(until)
+        };
+        let mut pending = self.pending[family as usize]
+            .range::<[u8], _>((Bound::Included(from), end))
+            .peekable();
+        let step = ScanLimit {
+            count: SCAN_STEP.count.min(count),
+            ..SCAN_STEP
+        };
         let mut found: Vec<Pair> = Vec::new();
         let mut next = from.to_vec();
         loop {
@@ -100,7 +116,11 @@ impl<'a> Overlay<'a> {
                 }
             }
             if ended {
-                found.extend(pending.by_ref().filter_map(|(key, written)| written.clone().map(|value| (key.clone(), value))));
+                found.extend(
+                    pending
+                        .by_ref()
+                        .filter_map(|(key, written)| written.clone().map(|value| (key.clone(), value))),
+                );
             }
             if ended || found.len() >= count {
                 found.truncate(count);
@@ -113,7 +133,11 @@ impl<'a> Overlay<'a> {
     pub fn into_batch(self) -> Vec<Write> {
         let families = Family::ALL.into_iter().zip(self.pending);
         families
-            .flat_map(|(family, pending)| pending.into_iter().map(move |(key, value)| Write { family, key, value }))
+            .flat_map(|(family, pending)| {
+                pending
+                    .into_iter()
+                    .map(move |(key, value)| Write { family, key, value })
+            })
             .collect()
     }
 }

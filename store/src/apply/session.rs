@@ -22,7 +22,11 @@ pub(super) fn open(transaction: &mut Transaction<'_>, open: &OpenSession) -> Res
         opened_at_elapsed_ms: elapsed_ms,
         opened_at_ms: transaction.wall_time_ms(),
     };
-    transaction.overlay.write(Family::Meta, Bytes::from_static(meta::SESSION), Some(record.encode_to_vec().into()));
+    transaction.overlay.write(
+        Family::Meta,
+        Bytes::from_static(meta::SESSION),
+        Some(record.encode_to_vec().into()),
+    );
     commands::take_over_launches(transaction)?;
     Ok(outcome(Answer::SessionOpened(SessionOpened { session, elapsed_ms })))
 }

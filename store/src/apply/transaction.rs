@@ -64,7 +64,9 @@ impl<'a> Transaction<'a> {
             ..HistoryRecord::default()
         };
         self.cause_encoded.clear();
-        record.encode(&mut self.cause_encoded).expect("a vector takes any length");
+        record
+            .encode(&mut self.cause_encoded)
+            .expect("a vector takes any length");
         self.cause = Arc::new(cause);
     }
 
@@ -73,7 +75,8 @@ impl<'a> Transaction<'a> {
         for (name, source) in &mut self.sources {
             if std::mem::take(&mut source.changed) {
                 let key = meta::named(meta::SOURCE, &[name]);
-                self.overlay.write(Family::Meta, key, Some(source.status.encode_to_vec().into()));
+                self.overlay
+                    .write(Family::Meta, key, Some(source.status.encode_to_vec().into()));
             }
         }
     }
@@ -95,25 +98,54 @@ impl<'a> Transaction<'a> {
     }
 
     /// Records one change of one key: what `latest` leaves behind, history, indexes, watchers.
-    fn change(&mut self, key: &Key, current: Option<(&StoredValue, Bytes)>, previous: Option<(&StoredValue, Bytes)>, ecs_version: Option<i64>) {
+    fn change(
+        &mut self,
+        key: &Key,
+        current: Option<(&StoredValue, Bytes)>,
+        previous: Option<(&StoredValue, Bytes)>,
+        ecs_version: Option<i64>,
+    ) {
         let revision = self.position.revision;
         let previous_mod_revision = previous.as_ref().map_or(0, |(value, _)| value.mod_revision);
         let deleted = current.is_none();
         // Three messages behind one another are one: what the command's changes have in common is encoded once.
-        let change = HistoryRecord { key: key.to_bytes(), previous_mod_revision, deleted, ..HistoryRecord::default() };
+        let change = HistoryRecord {
+            key: key.to_bytes(),
+            previous_mod_revision,
+            deleted,
+            ..HistoryRecord::default()
+        };
         let mut record = change.encode_to_vec();
         record.extend_from_slice(&self.cause_encoded);
-        record.extend(HistoryRecord { ecs_version, ..HistoryRecord::default() }.encode_to_vec());
+        record.extend(
+            HistoryRecord {
+                ecs_version,
+                ..HistoryRecord::default()
+            }
+            .encode_to_vec(),
+        );
         let record = Bytes::from(record);
         self.position.history_bytes += record.len() as u64;
-        self.overlay.write(Family::History, encoding::history_key(revision, 0), Some(record));
+        self.overlay
+            .write(Family::History, encoding::history_key(revision, 0), Some(record));
         if let Some((_, bytes)) = &previous {
             self.position.history_bytes += (key.as_bytes().len() + bytes.len()) as u64;
-            self.overlay.write(Family::Versions, encoding::version_key(key, previous_mod_revision), Some(bytes.clone()));
+            self.overlay.write(
+                Family::Versions,
+                encoding::version_key(key, previous_mod_revision),
+                Some(bytes.clone()),
+            );
         }
         if deleted {
-            let tombstone = StoredValue { mod_revision: revision, ..StoredValue::default() };
-            self.overlay.write(Family::Versions, encoding::version_key(key, revision), Some(tombstone.encode_to_vec().into()));
+            let tombstone = StoredValue {
+                mod_revision: revision,
+                ..StoredValue::default()
+            };
+            self.overlay.write(
+                Family::Versions,
+                encoding::version_key(key, revision),
+                Some(tombstone.encode_to_vec().into()),
+            );
         }
         let bytes = current.as_ref().map(|(_, bytes)| bytes.clone());
         self.overlay.write(Family::Latest, key.to_bytes(), bytes.clone());
@@ -132,18 +164,30 @@ impl<'a> Transaction<'a> {
 
     /// The value of a key, earlier writes of the same apply included.
     pub fn get(&self, key: &Key) -> Result<Option<StoredValue>, StoreError> {
-        self.read_latest(key)?.map(|bytes| decode(bytes, "a value of `latest`")).transpose()
+        self.read_latest(key)?
+            .map(|bytes| decode(bytes, "a value of `latest`"))
+            .transpose()
     }
 
     /// All values of a kind whose key's tail begins with `prefix`, in key order.
     pub fn scan(&self, kind: Kind, prefix: &[u8]) -> Result<Vec<(Key, StoredValue)>, StoreError> {
         let from = [[kind as u8].as_slice(), prefix].concat();
-        let pairs = self.overlay.scan(Family::Latest, &from, &encoding::prefix_end(&from), usize::MAX)?;
-        pairs.into_iter().map(|(key, value)| Ok((stored_key(key)?, decode(value, "a value of `latest`")?))).collect()
+        let pairs = self
+            .overlay
+            .scan(Family::Latest, &from, &encoding::prefix_end(&from), usize::MAX)?;
+        pairs
+            .into_iter()
+            .map(|(key, value)| Ok((stored_key(key)?, decode(value, "a value of `latest`")?)))
+            .collect()
     }
 
     /// Writes a key at the next revision; `ecs_version` is noted in its history. Returns what now stands there.
-    pub fn put(&mut self, key: &Key, body: stored_value::Body, ecs_version: Option<i64>) -> Result<StoredValue, StoreError> {
+    pub fn put(
+        &mut self,
+        key: &Key,
+        body: stored_value::Body,
+        ecs_version: Option<i64>,
+    ) -> Result<StoredValue, StoreError> {
         let bytes = self.read_latest(key)?;
         let previous = match &bytes {
             Some(bytes) => Some(decode::<StoredValue>(bytes.clone(), "a value of `latest`")?),
@@ -168,7 +212,9 @@ impl<'a> Transaction<'a> {
 
     /// Deletes a key at the next revision; returns the last value. An absent key stays absent, and uses no revision.
     pub fn delete(&mut self, key: &Key) -> Result<Option<StoredValue>, StoreError> {
-        let Some(bytes) = self.read_latest(key)? else { return Ok(None) };
+        let Some(bytes) = self.read_latest(key)? else {
+            return Ok(None);
+        };
         let previous: StoredValue = decode(bytes.clone(), "a value of `latest`")?;
         self.position.revision += 1;
         indexes::delete(&mut self.overlay, key, self.position.revision);
@@ -192,7 +238,8 @@ impl<'a> Transaction<'a> {
         let key = age_key(Index::TombstoneAge, tombstone.deleted_at_elapsed_ms, arn.as_bytes());
         self.overlay.write(Family::Indexes, key, Some(Bytes::new()));
         let value = tombstone.encode_to_vec().into();
-        self.overlay.write(Family::Tombstones, Bytes::copy_from_slice(arn.as_bytes()), Some(value));
+        self.overlay
+            .write(Family::Tombstones, Bytes::copy_from_slice(arn.as_bytes()), Some(value));
         Ok(())
     }
 
@@ -202,9 +249,13 @@ impl<'a> Transaction<'a> {
             let found = self.overlay.get(Family::Meta, &meta::named(meta::SOURCE, &[source]))?;
             let status = match found {
                 Some(bytes) => decode(bytes, "a source's status")?,
-                None => SourceStatus { source: source.to_owned(), ..SourceStatus::default() },
+                None => SourceStatus {
+                    source: source.to_owned(),
+                    ..SourceStatus::default()
+                },
             };
-            self.sources.insert(source.to_owned(), LoadedSource { status, changed: false });
+            self.sources
+                .insert(source.to_owned(), LoadedSource { status, changed: false });
         }
         let loaded = self.sources.get_mut(source).expect("inserted above");
         loaded.changed = true;

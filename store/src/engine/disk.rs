@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator, DBRecoveryMode, Options, ReadOptions,
-    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
+    DBRecoveryMode, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
@@ -88,18 +88,32 @@ impl DiskEngine {
     }
 
     fn of(database: DB, directory: &Path) -> DiskEngine {
-        DiskEngine { database, files: Files { directory: directory.to_owned(), discard: AtomicBool::new(false) } }
+        DiskEngine {
+            database,
+            files: Files {
+                directory: directory.to_owned(),
+                discard: AtomicBool::new(false),
+            },
+        }
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
-        self.database.cf_handle(family.name()).expect("every family is created when the database is opened")
+        self.database
+            .cf_handle(family.name())
+            .expect("every family is created when the database is opened")
     }
 
     fn doing(&self, what: &str, family: Family) -> String {
         format!("{what} {} in {}", family.name(), self.files.directory.display())
     }
 
-    fn collect(&self, mut pairs: DBRawIterator<'_>, family: Family, from: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+    fn collect(
+        &self,
+        mut pairs: DBRawIterator<'_>,
+        family: Family,
+        from: &[u8],
+        limit: ScanLimit,
+    ) -> Result<Vec<Pair>, StoreError> {
         let mut found = Vec::new();
         let mut bytes = 0;
         pairs.seek(from);
@@ -111,7 +125,9 @@ impl DiskEngine {
             }
             pairs.next();
         }
-        pairs.status().map_err(|error| StoreError::storage(self.doing("scanning", family), error))?;
+        pairs
+            .status()
+            .map_err(|error| StoreError::storage(self.doing("scanning", family), error))?;
         Ok(found)
     }
 }
@@ -134,7 +150,10 @@ fn database_options() -> Result<Options, StoreError> {
 
 fn families() -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
-    Family::ALL.into_iter().map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache))).collect()
+    Family::ALL
+        .into_iter()
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache)))
+        .collect()
 }
 
 fn family_options(family: Family, cache: &Cache) -> Options {
@@ -173,14 +192,21 @@ fn copied(found: Option<rocksdb::DBPinnableSlice<'_>>) -> Option<Bytes> {
 impl Reader for DiskEngine {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let found = self.database.get_pinned_cf(self.family(family), key);
-        found.map(copied).map_err(|error| StoreError::storage(self.doing("reading", family), error))
+        found
+            .map(copied)
+            .map_err(|error| StoreError::storage(self.doing("reading", family), error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
         if !until.is_empty() && from >= until {
             return Ok(Vec::new());
         }
-        self.collect(self.database.raw_iterator_cf_opt(self.family(family), bounded(until)), family, from, limit)
+        self.collect(
+            self.database.raw_iterator_cf_opt(self.family(family), bounded(until)),
+            family,
+            from,
+            limit,
+        )
     }
 }
 
@@ -199,7 +225,9 @@ impl Reader for DiskSnapshot {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let engine = self.borrow_owner();
         let found = self.borrow_dependent().get_pinned_cf(engine.family(family), key);
-        found.map(copied).map_err(|error| StoreError::storage(engine.doing("reading", family), error))
+        found
+            .map(copied)
+            .map_err(|error| StoreError::storage(engine.doing("reading", family), error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
@@ -207,7 +235,13 @@ impl Reader for DiskSnapshot {
             return Ok(Vec::new());
         }
         let engine = self.borrow_owner();
-        engine.collect(self.borrow_dependent().raw_iterator_cf_opt(engine.family(family), bounded(until)), family, from, limit)
+        engine.collect(
+            self.borrow_dependent()
+                .raw_iterator_cf_opt(engine.family(family), bounded(until)),
+            family,
+            from,
+            limit,
+        )
     }
 }
 
@@ -227,15 +261,21 @@ impl Engine for DiskEngine {
         }
         let mut options = WriteOptions::default();
         options.set_sync(false);
-        self.database
-            .write_opt(writes, &options)
-            .map_err(|error| StoreError::storage(format!("writing to the state in {}", self.files.directory.display()), error))
+        self.database.write_opt(writes, &options).map_err(|error| {
+            StoreError::storage(
+                format!("writing to the state in {}", self.files.directory.display()),
+                error,
+            )
+        })
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.database
-            .flush_wal(true)
-            .map_err(|error| StoreError::storage(format!("syncing the state in {}", self.files.directory.display()), error))
+        self.database.flush_wal(true).map_err(|error| {
+            StoreError::storage(
+                format!("syncing the state in {}", self.files.directory.display()),
+                error,
+            )
+        })
     }
 
     fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError> {

@@ -32,13 +32,19 @@ impl MemoryEngine {
     /// Reads what [`Engine::write_checkpoint`] wrote.
     pub fn load(directory: &Path) -> Result<MemoryEngine, StoreError> {
         let path = directory.join(FILE_NAME);
-        let bytes = std::fs::read(&path).map_err(|error| StoreError::storage(format!("reading {}", path.display()), error))?;
+        let bytes =
+            std::fs::read(&path).map_err(|error| StoreError::storage(format!("reading {}", path.display()), error))?;
         let corrupt = |what: &str| StoreError::Corrupt(format!("{}: {what}", path.display()));
-        let (body, crc) = bytes.split_at_checked(bytes.len().saturating_sub(CRC_BYTES)).ok_or_else(|| corrupt("too short"))?;
+        let (body, crc) = bytes
+            .split_at_checked(bytes.len().saturating_sub(CRC_BYTES))
+            .ok_or_else(|| corrupt("too short"))?;
         if crc != crc32fast::hash(body).to_be_bytes() {
             return Err(corrupt("its CRC does not match: the checkpoint is torn or damaged"));
         }
-        let mut rest = Bytes::copy_from_slice(body.strip_prefix(MAGIC.as_slice()).ok_or_else(|| corrupt("not such a file"))?);
+        let mut rest = Bytes::copy_from_slice(
+            body.strip_prefix(MAGIC.as_slice())
+                .ok_or_else(|| corrupt("not such a file"))?,
+        );
         let mut families = Families::default();
         for family in &mut families {
             let count = rest.try_get_u64().map_err(|_| corrupt("ends early"))?;
@@ -48,7 +54,9 @@ impl MemoryEngine {
                 family.insert_mut(key, value);
             }
         }
-        Ok(MemoryEngine { families: RwLock::new(families) })
+        Ok(MemoryEngine {
+            families: RwLock::new(families),
+        })
     }
 }
 
@@ -58,7 +66,11 @@ fn take(rest: &mut Bytes) -> Option<Bytes> {
 }
 
 fn scan(families: &Families, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Vec<Pair> {
-    let end = if until.is_empty() { Bound::Unbounded } else { Bound::Excluded(until) };
+    let end = if until.is_empty() {
+        Bound::Unbounded
+    } else {
+        Bound::Excluded(until)
+    };
     if !until.is_empty() && from >= until {
         return Vec::new();
     }
@@ -100,7 +112,9 @@ impl Reader for MemorySnapshot {
 
 impl Engine for MemoryEngine {
     fn snapshot(self: Arc<Self>) -> Arc<dyn Reader> {
-        Arc::new(MemorySnapshot { families: self.families.read().clone() })
+        Arc::new(MemorySnapshot {
+            families: self.families.read().clone(),
+        })
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
@@ -126,7 +140,10 @@ impl Engine for MemoryEngine {
         let path = directory.join(FILE_NAME);
         let write = || -> std::io::Result<()> {
             std::fs::create_dir(directory)?;
-            let mut file = Summed { file: BufWriter::new(File::create(&path)?), crc: crc32fast::Hasher::new() };
+            let mut file = Summed {
+                file: BufWriter::new(File::create(&path)?),
+                crc: crc32fast::Hasher::new(),
+            };
             file.put(MAGIC)?;
             for family in &families {
                 file.put(&(family.size() as u64).to_be_bytes())?;

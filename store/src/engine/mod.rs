@@ -35,8 +35,14 @@ pub(crate) enum Family {
 
 impl Family {
     /// Every family, by number.
-    pub const ALL: [Family; 6] =
-        [Family::Latest, Family::Versions, Family::History, Family::Indexes, Family::Tombstones, Family::Meta];
+    pub const ALL: [Family; 6] = [
+        Family::Latest,
+        Family::Versions,
+        Family::History,
+        Family::Indexes,
+        Family::Tombstones,
+        Family::Meta,
+    ];
 
     /// Its name on disk.
     pub fn name(self) -> &'static str {
@@ -73,7 +79,10 @@ pub(crate) struct ScanLimit {
 
 impl ScanLimit {
     /// Only the first pair.
-    pub const ONE: ScanLimit = ScanLimit { count: 1, bytes: usize::MAX };
+    pub const ONE: ScanLimit = ScanLimit {
+        count: 1,
+        bytes: usize::MAX,
+    };
 }
 
 /// Reading, at the head or in a snapshot.

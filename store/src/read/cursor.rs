@@ -29,7 +29,10 @@ pub(crate) struct Steps {
 
 impl Steps {
     /// Of a cursor that runs alone.
-    pub const ALONE: Steps = Steps { first: 16, bytes: STEP_BYTES_MAX };
+    pub const ALONE: Steps = Steps {
+        first: 16,
+        bytes: STEP_BYTES_MAX,
+    };
 }
 
 /// A range of one family, read step by step.
@@ -45,8 +48,18 @@ pub(crate) struct PairStream {
 impl PairStream {
     /// `from <= key < until`.
     pub fn new(family: Family, from: Vec<u8>, until: Vec<u8>, steps: Steps) -> PairStream {
-        let step = ScanLimit { count: steps.first, bytes: steps.bytes };
-        PairStream { family, next: from, until, step, buffer: VecDeque::new(), ended: false }
+        let step = ScanLimit {
+            count: steps.first,
+            bytes: steps.bytes,
+        };
+        PairStream {
+            family,
+            next: from,
+            until,
+            step,
+            buffer: VecDeque::new(),
+            ended: false,
+        }
     }
 
     /// The next pair, which stays.
@@ -84,14 +97,21 @@ pub(crate) struct RangeCursor {
 impl RangeCursor {
     /// `from <= key < until`, which both begin with a kind.
     pub fn new(cut: Arc<Cut>, from: Vec<u8>, until: Vec<u8>, steps: Steps) -> RangeCursor {
-        let gone = (!cut.is_head()).then(|| PairStream::new(Family::Indexes, gone_key(&from).into(), gone_key(&until).into(), steps));
-        RangeCursor { cut, latest: PairStream::new(Family::Latest, from, until, steps), gone }
+        let gone = (!cut.is_head())
+            .then(|| PairStream::new(Family::Indexes, gone_key(&from).into(), gone_key(&until).into(), steps));
+        RangeCursor {
+            cut,
+            latest: PairStream::new(Family::Latest, from, until, steps),
+            gone,
+        }
     }
 
     /// The next key in order that has a value.
     pub fn next(&mut self) -> Result<Option<(Key, StoredValue)>, StoreError> {
         loop {
-            let Some((key, latest)) = self.next_key()? else { return Ok(None) };
+            let Some((key, latest)) = self.next_key()? else {
+                return Ok(None);
+            };
             let value = match latest {
                 Some(bytes) => self.cut.value_of(&key, bytes)?,
                 None => self.cut.left_behind(&key)?,
@@ -115,7 +135,9 @@ impl RangeCursor {
                 return Ok(Some((stored_key(key)?, None)));
             }
         }
-        let Some((key, value)) = self.latest.pop(reader)? else { return Ok(None) };
+        let Some((key, value)) = self.latest.pop(reader)? else {
+            return Ok(None);
+        };
         Ok(Some((stored_key(key)?, Some(value))))
     }
 }
@@ -127,7 +149,9 @@ pub(crate) fn first_key(cut: &Cut, from: &[u8], until: &[u8]) -> Result<Option<K
     if cut.is_head() {
         return latest.map(stored_key).transpose();
     }
-    let mut gone = cut.reader.scan(Family::Indexes, &gone_key(from), &gone_key(until), ScanLimit::ONE)?;
+    let mut gone = cut
+        .reader
+        .scan(Family::Indexes, &gone_key(from), &gone_key(until), ScanLimit::ONE)?;
     let gone = gone.pop().map(|(key, _)| key.slice(1..));
     latest.into_iter().chain(gone).min().map(stored_key).transpose()
 }

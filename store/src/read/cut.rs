@@ -26,12 +26,20 @@ impl Cut {
     /// The head of a snapshot.
     pub fn head(reader: Arc<dyn Reader>) -> Result<Cut, StoreError> {
         let position = position(&*reader)?;
-        Ok(Cut { revision: position.revision, reader, position })
+        Ok(Cut {
+            revision: position.revision,
+            reader,
+            position,
+        })
     }
 
     /// The same snapshot at an older revision.
     pub fn at(&self, revision: Revision) -> Cut {
-        Cut { reader: Arc::clone(&self.reader), position: self.position.clone(), revision }
+        Cut {
+            reader: Arc::clone(&self.reader),
+            position: self.position.clone(),
+            revision,
+        }
     }
 
     /// Whether `latest` alone tells the state.
@@ -51,14 +59,22 @@ impl Cut {
     /// A key's value, where `latest` holds these bytes.
     pub fn value_of(&self, key: &Key, latest: Bytes) -> Result<Option<StoredValue>, StoreError> {
         let value: StoredValue = decode(latest, "a value of `latest`")?;
-        if value.mod_revision <= self.revision { Ok(Some(value)) } else { self.left_behind(key) }
+        if value.mod_revision <= self.revision {
+            Ok(Some(value))
+        } else {
+            self.left_behind(key)
+        }
     }
 
     /// The value that `latest` had at the revision shown and has left behind since.
     pub fn left_behind(&self, key: &Key) -> Result<Option<StoredValue>, StoreError> {
         let end = prefix_end(&version_prefix(key));
-        let newest = self.reader.scan(Family::Versions, &version_key(key, self.revision), &end, ScanLimit::ONE)?;
-        let Some((_, bytes)) = newest.into_iter().next() else { return Ok(None) };
+        let newest = self
+            .reader
+            .scan(Family::Versions, &version_key(key, self.revision), &end, ScanLimit::ONE)?;
+        let Some((_, bytes)) = newest.into_iter().next() else {
+            return Ok(None);
+        };
         let value: StoredValue = decode(bytes, "a value of `versions`")?;
         // Without a body: a tombstone.
         Ok(value.body.is_some().then_some(value))
@@ -71,7 +87,10 @@ impl Cut {
 
     /// A message of `meta`.
     pub fn meta<T: prost::Message + Default>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        self.reader.get(Family::Meta, key)?.map(|bytes| decode(bytes, "a record of `meta`")).transpose()
+        self.reader
+            .get(Family::Meta, key)?
+            .map(|bytes| decode(bytes, "a record of `meta`"))
+            .transpose()
     }
 
     /// At most `count` pairs of `meta` from `from` on whose keys begin with `front`.
@@ -80,7 +99,15 @@ impl Cut {
         let mut found = Vec::new();
         let mut from = from.to_vec();
         while found.len() < count {
-            let step = self.reader.scan(Family::Meta, &from, &end, ScanLimit { count: count - found.len(), bytes: 1 << 20 })?;
+            let step = self.reader.scan(
+                Family::Meta,
+                &from,
+                &end,
+                ScanLimit {
+                    count: count - found.len(),
+                    bytes: 1 << 20,
+                },
+            )?;
             let Some((last, _)) = step.last() else { break };
             from = [last.as_ref(), &[0]].concat();
             found.extend(step);
@@ -92,5 +119,8 @@ impl Cut {
 /// Where a state stands; a new one at the very beginning.
 pub(crate) fn position(reader: &dyn Reader) -> Result<Position, StoreError> {
     let found = reader.get(Family::Meta, meta::POSITION)?;
-    Ok(found.map(|bytes| decode(bytes, "the position")).transpose()?.unwrap_or_default())
+    Ok(found
+        .map(|bytes| decode(bytes, "the position"))
+        .transpose()?
+        .unwrap_or_default())
 }

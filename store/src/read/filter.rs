@@ -1,6 +1,7 @@
 //! Whether a resource is asked for.
 
 use crate::proto::{ResourceFields, ResourceRecord};
+use crate::records::arn::cluster_name_of;
 use crate::view::{ClusterSelector, ResourceFilter};
 
 impl ClusterSelector {
@@ -8,14 +9,9 @@ impl ClusterSelector {
     pub fn matches(&self, cluster_arn: &str) -> bool {
         match self {
             ClusterSelector::Arn(arn) => arn == cluster_arn,
-            ClusterSelector::Name(name) => cluster_name(cluster_arn) == name,
+            ClusterSelector::Name(name) => cluster_name_of(cluster_arn) == name,
         }
     }
-}
-
-/// The name at the end of a cluster's ARN.
-pub(crate) fn cluster_name(cluster_arn: &str) -> &str {
-    cluster_arn.rsplit_once('/').map_or(cluster_arn, |(_, name)| name)
 }
 
 impl ResourceFilter {
@@ -23,19 +19,23 @@ impl ResourceFilter {
     pub fn matches(&self, resource: &ResourceRecord) -> bool {
         static NOTHING: std::sync::LazyLock<ResourceFields> = std::sync::LazyLock::new(ResourceFields::default);
         let fields = resource.fields.as_ref().unwrap_or(&NOTHING);
-        self.cluster.as_ref().is_none_or(|cluster| cluster.matches(&resource.cluster_arn))
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| cluster.matches(&resource.cluster_arn))
             && exact(&self.source, &resource.source)
             && any_case(&self.status, &fields.status)
             && any_case(&self.desired_status, &fields.desired_status)
             && exact(&self.started_by, &fields.started_by)
             && exact(&self.family, &fields.family)
             && exact(&self.group, &fields.group)
-            && self.instance_arn.as_ref().is_none_or(|arn| *arn == fields.instance_arn || *arn == resource.arn)
+            && exact(&self.instance_arn, &fields.instance_arn)
             && any_case(&self.launch_type, &fields.launch_type)
             && (!self.v1_only || !resource.v1_entity.is_empty())
             && self.text.as_ref().is_none_or(|text| {
-                let cluster = cluster_name(&resource.cluster_arn);
-                [&resource.arn, &fields.ec2_instance_id, &fields.family, cluster].iter().any(|field| contains_any_case(field, text))
+                let cluster = cluster_name_of(&resource.cluster_arn);
+                [&resource.arn, &fields.ec2_instance_id, &fields.family, cluster]
+                    .iter()
+                    .any(|field| contains_any_case(field, text))
             })
     }
 }
@@ -49,7 +49,11 @@ fn any_case(wanted: &Option<String>, field: &str) -> bool {
 }
 
 fn contains_any_case(field: &str, part: &str) -> bool {
-    part.is_empty() || field.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+    part.is_empty()
+        || field
+            .as_bytes()
+            .windows(part.len())
+            .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
 }
 
 #[cfg(test)]

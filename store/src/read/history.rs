@@ -22,7 +22,8 @@ pub(crate) struct PastChange {
 
 /// The changes from `revision` on, whole revisions only, about `limit`; empty: there are none.
 pub(crate) fn changes(cut: &Cut, revision: Revision, limit: ScanLimit) -> Result<Vec<PastChange>, StoreError> {
-    let scan = |from: &[u8], until: Revision, limit| cut.reader.scan(Family::History, from, &history_key(until, 0), limit);
+    let scan =
+        |from: &[u8], until: Revision, limit| cut.reader.scan(Family::History, from, &history_key(until, 0), limit);
     let mut records = scan(&history_key(revision, 0), cut.position.revision + 1, limit)?;
     while let Some((last, _)) = records.last() {
         // The rest of the last revision.
@@ -37,7 +38,10 @@ pub(crate) fn changes(cut: &Cut, revision: Revision, limit: ScanLimit) -> Result
         let change = past_change(pair)?;
         // Every revision has a record: a hole means that history was lost.
         if change.revision != before && change.revision != before + 1 {
-            return Err(StoreError::Corrupt(format!("the history jumps from revision {before} to {}", change.revision)));
+            return Err(StoreError::Corrupt(format!(
+                "the history jumps from revision {before} to {}",
+                change.revision
+            )));
         }
         before = change.revision;
         Ok(change)
@@ -47,7 +51,11 @@ pub(crate) fn changes(cut: &Cut, revision: Revision, limit: ScanLimit) -> Result
 
 fn past_change((key, record): Pair) -> Result<PastChange, StoreError> {
     let mut record: HistoryRecord = decode(record, "a history record")?;
-    Ok(PastChange { revision: revision_of(&key)?, key: stored_key(std::mem::take(&mut record.key))?, record })
+    Ok(PastChange {
+        revision: revision_of(&key)?,
+        key: stored_key(std::mem::take(&mut record.key))?,
+        record,
+    })
 }
 
 fn revision_of(key: &[u8]) -> Result<Revision, StoreError> {
@@ -55,19 +63,23 @@ fn revision_of(key: &[u8]) -> Result<Revision, StoreError> {
 }
 
 /// A past change with its values, as a watcher is told.
-pub(crate) fn with_values(cut: &Cut, change: &PastChange) -> Result<RingChange, StoreError> {
+pub(crate) fn with_values(cut: &Cut, change: PastChange) -> Result<RingChange, StoreError> {
     let PastChange { revision, key, record } = change;
-    let current = if record.deleted { None } else { Some(value_since(cut, key, *revision)?) };
+    let current = if record.deleted {
+        None
+    } else {
+        Some(value_since(cut, &key, revision)?)
+    };
     let previous = match record.previous_mod_revision {
         0 => None,
-        revision => cut.version(key, revision)?,
+        previous => cut.version(&key, previous)?,
     };
     Ok(RingChange {
-        key: key.clone(),
-        revision: *revision,
+        revision,
         current: current.map(SharedValue::new),
         previous: previous.map(SharedValue::new),
-        cause: Cause::of(record).into(),
+        cause: Cause::of(&record).into(),
+        key,
     })
 }
 

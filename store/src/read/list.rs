@@ -51,11 +51,23 @@ impl Candidates {
 
 /// A resource with its place in the state.
 pub(crate) fn record(key: Key, value: StoredValue) -> Result<Record, StoreError> {
-    let StoredValue { create_revision, mod_revision, version, body, .. } = value;
+    let StoredValue {
+        create_revision,
+        mod_revision,
+        version,
+        body,
+        ..
+    } = value;
     let Some(stored_value::Body::Resource(resource)) = body else {
         return Err(StoreError::Corrupt("a resource's key holds no resource".to_owned()));
     };
-    Ok(Record { key, create_revision, mod_revision, version, resource })
+    Ok(Record {
+        key,
+        create_revision,
+        mod_revision,
+        version,
+        resource,
+    })
 }
 
 /// The head of one cursor.
@@ -92,14 +104,21 @@ impl Merge {
     fn new(cut: &Arc<Cut>, kind: Kind, filter: &ResourceFilter) -> Result<Merge, StoreError> {
         let groups = groups(cut, kind, filter)?;
         let steps = Steps {
-            first: if groups.len() > CURSORS_THAT_READ_AHEAD { 1 } else { Steps::ALONE.first },
+            first: if groups.len() > CURSORS_THAT_READ_AHEAD {
+                1
+            } else {
+                Steps::ALONE.first
+            },
             bytes: (BUFFERS_BYTES / groups.len().max(1)).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX),
         };
         let cursors = groups.into_iter().map(|group| {
             let until = prefix_end(&group.prefix);
             RangeCursor::new(Arc::clone(cut), group.start(kind, filter), until, steps)
         });
-        let mut merge = Merge { cursors: cursors.collect(), heads: BinaryHeap::new() };
+        let mut merge = Merge {
+            cursors: cursors.collect(),
+            heads: BinaryHeap::new(),
+        };
         for cursor in 0..merge.cursors.len() {
             merge.advance(cursor)?;
         }
@@ -109,13 +128,19 @@ impl Merge {
     fn advance(&mut self, cursor: usize) -> Result<(), StoreError> {
         if let Some((key, value)) = self.cursors[cursor].next()? {
             let place = place_of(&key)?;
-            self.heads.push(Reverse(Row { place, cursor, record: record(key, value)? }));
+            self.heads.push(Reverse(Row {
+                place,
+                cursor,
+                record: record(key, value)?,
+            }));
         }
         Ok(())
     }
 
     fn next(&mut self) -> Result<Option<Record>, StoreError> {
-        let Some(Reverse(row)) = self.heads.pop() else { return Ok(None) };
+        let Some(Reverse(row)) = self.heads.pop() else {
+            return Ok(None);
+        };
         self.advance(row.cursor)?;
         Ok(Some(row.record))
     }
@@ -138,7 +163,10 @@ impl Group {
             prefix.extend_from_slice(cluster_arn.as_bytes());
             prefix.push(0);
         }
-        Group { source: source.to_owned(), prefix }
+        Group {
+            source: source.to_owned(),
+            prefix,
+        }
     }
 
     /// The first key behind `filter.after`.
@@ -184,7 +212,10 @@ fn groups(cut: &Cut, kind: Kind, filter: &ResourceFilter) -> Result<Vec<Group>, 
             selector => {
                 let group = Group::new(kind, &place.source, &place.cluster_arn);
                 next = prefix_end(&group.prefix);
-                if selector.as_ref().is_none_or(|selector| selector.matches(&place.cluster_arn)) {
+                if selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.matches(&place.cluster_arn))
+                {
                     groups.push(group);
                 }
             }
@@ -206,7 +237,9 @@ pub(crate) struct IndexWalk {
 impl IndexWalk {
     /// `None` where the filter names no field with an index, or so much changed since that the index helps no more.
     fn new(cut: &Cut, kind: Kind, filter: &ResourceFilter) -> Result<Option<IndexWalk>, StoreError> {
-        let Some((prefix, place_prefix)) = index_for(kind, filter) else { return Ok(None) };
+        let Some((prefix, place_prefix)) = index_for(kind, filter) else {
+            return Ok(None);
+        };
         // Gone resources stay in the index by ARN.
         let complete = cut.is_head() || kind != Kind::Task;
         if !complete && cut.position.revision - cut.revision > CHANGES_SINCE_MAX {
@@ -219,12 +252,21 @@ impl IndexWalk {
             put_part(&mut after, source.as_bytes());
             start = start.max(prefix_end(&after));
         }
-        let mut changed = if complete { BTreeSet::new() } else { changed_since(cut, kind)? };
+        let mut changed = if complete {
+            BTreeSet::new()
+        } else {
+            changed_since(cut, kind)?
+        };
         if let Some((arn, source)) = &filter.after {
             changed.retain(|place| (&place.arn, &place.source) > (arn, source));
         }
         let stream = PairStream::new(Family::Indexes, start, prefix_end(&prefix), Steps::ALONE);
-        Ok(Some(IndexWalk { kind, prefix_length: place_prefix.len(), stream, changed }))
+        Ok(Some(IndexWalk {
+            kind,
+            prefix_length: place_prefix.len(),
+            stream,
+            changed,
+        }))
     }
 
     fn next(&mut self, cut: &Cut) -> Result<Option<Record>, StoreError> {
@@ -264,7 +306,12 @@ impl IndexWalk {
 
 /// The part of an index a filter names: its front, and the front of its places.
 fn index_for(kind: Kind, filter: &ResourceFilter) -> Option<(Vec<u8>, Vec<u8>)> {
-    let of_tasks = |index, value: &Option<String>| value.as_ref().filter(|value| !value.is_empty()).map(|value| task_index_prefix(index, value));
+    let of_tasks = |index, value: &Option<String>| {
+        value
+            .as_ref()
+            .filter(|value| !value.is_empty())
+            .map(|value| task_index_prefix(index, value))
+    };
     match kind {
         Kind::Task => of_tasks(Index::TaskInstance, &filter.instance_arn)
             .or_else(|| of_tasks(Index::TaskStartedBy, &filter.started_by))
@@ -284,7 +331,14 @@ fn changed_since(cut: &Cut, kind: Kind) -> Result<BTreeSet<Place>, StoreError> {
     let mut changed = BTreeSet::new();
     let mut next = cut.revision + 1;
     loop {
-        let changes = history::changes(cut, next, ScanLimit { count: 1_024, bytes: 1 << 20 })?;
+        let changes = history::changes(
+            cut,
+            next,
+            ScanLimit {
+                count: 1_024,
+                bytes: 1 << 20,
+            },
+        )?;
         let Some(last) = changes.last() else { return Ok(changed) };
         next = last.revision + 1;
         for change in changes.iter().filter(|change| change.key.kind() == kind) {
@@ -294,7 +348,12 @@ fn changed_since(cut: &Cut, kind: Kind) -> Result<BTreeSet<Place>, StoreError> {
 }
 
 /// The first resource of that ARN, by source, in the clusters meant.
-pub(crate) fn find(cut: &Cut, kind: Kind, cluster: Option<&ClusterSelector>, arn: &str) -> Result<Option<Record>, StoreError> {
+pub(crate) fn find(
+    cut: &Cut,
+    kind: Kind,
+    cluster: Option<&ClusterSelector>,
+    arn: &str,
+) -> Result<Option<Record>, StoreError> {
     let place_prefix = arn_index_prefix(kind);
     let mut prefix = place_prefix.clone();
     put_part(&mut prefix, arn.as_bytes());

@@ -1,0 +1,173 @@
+//! What only the engine's own view can show: every family, byte by byte.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::apply;
+use crate::encoding::Index;
+use crate::engine::disk::DiskEngine;
+use crate::engine::memory::MemoryEngine;
+use crate::engine::{Engine, Family, Pair, Reader, ScanLimit};
+use crate::proto::command::Operation;
+use crate::proto::{Command, Compact, DeleteKey, Entry, Expire, HistoryRecord, Position, PutKey};
+use crate::store::LogEntry;
+
+fn everything(reader: &dyn Reader, family: Family) -> Vec<Pair> {
+    reader
+        .scan(
+            family,
+            &[],
+            &[],
+            ScanLimit {
+                count: usize::MAX,
+                bytes: usize::MAX,
+            },
+        )
+        .expect("a scan")
+}
+
+fn entry(index: u64, commands: Vec<Operation>) -> LogEntry {
+    let commands = commands.into_iter().map(|operation| Command {
+        operation: Some(operation),
+        ..Command::default()
+    });
+    let entry = Entry {
+        wall_time_ms: 0,
+        elapsed_ms: index * 60_000,
+        commands: commands.collect(),
+    };
+    LogEntry {
+        index,
+        log_id: Bytes::new(),
+        membership: None,
+        payload: Some(entry.encode_to_vec().into()),
+    }
+}
+
+fn put(key: u32, value: u32) -> Operation {
+    Operation::PutKey(PutKey {
+        key: format!("key-{key}").into(),
+        value: value.to_string().into(),
+        precondition: None,
+    })
+}
+
+fn delete(key: u32) -> Operation {
+    Operation::DeleteKey(DeleteKey {
+        key: format!("key-{key}").into(),
+        precondition: None,
+    })
+}
+
+fn run(engine: &dyn Engine, entries: &[LogEntry], group: usize) -> Position {
+    let mut position = Position::default();
+    for entries in entries.chunks(group) {
+        let applied = apply(engine, position, entries).expect("applies");
+        engine.write(&applied.batch).expect("writes");
+        position = applied.position;
+    }
+    position
+}
+
+/// Both engines, and every way to cut the log into calls, end with the same bytes in every family.
+#[test]
+fn every_family_is_the_same() {
+    let seed = 11;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut puts = 0;
+    let log: Vec<LogEntry> = (1..=500)
+        .map(|index| {
+            let commands = (0..random.random_range(0..4)).map(|_| match random.random_range(0..10) {
+                0 => Operation::Compact(Compact { revision: puts / 2 }),
+                1 => Operation::Expire(Expire { limit: 2 }),
+                2..=3 => delete(random.random_range(0..9)),
+                _ => {
+                    puts += 1;
+                    put(random.random_range(0..9), random.random())
+                }
+            });
+            entry(index, commands.collect())
+        })
+        .collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut engines: Vec<(Arc<dyn Engine>, Position)> = Vec::new();
+    for group in [1, 3, log.len()] {
+        let disk = DiskEngine::open(&directory.path().join(group.to_string())).expect("opens");
+        for engine in [Arc::new(MemoryEngine::default()) as Arc<dyn Engine>, Arc::new(disk)] {
+            let position = run(&*engine, &log, group);
+            engines.push((engine, position));
+        }
+    }
+    let (first, first_position) = &engines[0];
+    assert!(
+        first_position.swept_revision > 100,
+        "something was swept: {first_position:?}"
+    );
+    for (engine, position) in &engines[1..] {
+        assert_eq!(position, first_position, "seed {seed}");
+        for family in Family::ALL {
+            assert_eq!(
+                everything(&**engine, family),
+                everything(&**first, family),
+                "{}, seed {seed}",
+                family.name()
+            );
+        }
+    }
+}
+
+/// Once swept, what is left is the history from the oldest revision on, and for each key changed since then the one value before.
+#[test]
+fn sweeping_leaves_one_value_before() {
+    let engine = MemoryEngine::default();
+    let mut log: Vec<LogEntry> = (1..=90)
+        .map(|index| entry(index, vec![put(index as u32 % 3, 0)]))
+        .collect();
+    log.push(entry(91, vec![delete(0), delete(1)]));
+    log.push(entry(92, vec![put(1, 1)]));
+    log.push(entry(93, vec![Operation::Compact(Compact { revision: 91 })]));
+    log.extend((94..=99).map(|index| entry(index, vec![])));
+    let position = run(&engine, &log, 1);
+    assert_eq!(
+        (position.revision, position.oldest_revision, position.swept_revision),
+        (93, 91, 91)
+    );
+    let history = everything(&engine, Family::History);
+    let history: Vec<_> = history
+        .into_iter()
+        .map(|(_, record)| HistoryRecord::decode(record).expect("a record"))
+        .collect();
+    assert_eq!(
+        history
+            .iter()
+            .map(|record| record.previous_mod_revision)
+            .collect::<Vec<_>>(),
+        [90, 88, 0]
+    );
+    // Values 90 and 88, and the tombstones 91 and 92.
+    assert_eq!(everything(&engine, Family::Versions).len(), 4);
+    let gone = everything(&engine, Family::Indexes);
+    assert_eq!(
+        gone.iter().filter(|(key, _)| key[0] == Index::Gone as u8).count(),
+        1,
+        "key-0; key-1 is back"
+    );
+    // Compacted further, the tombstones go with their changes.
+    let applied = apply(
+        &engine,
+        position,
+        &[
+            entry(100, vec![Operation::Compact(Compact { revision: 93 })]),
+            entry(101, vec![]),
+        ],
+    );
+    engine.write(&applied.expect("applies").batch).expect("writes");
+    assert_eq!(everything(&engine, Family::History).len(), 1);
+    assert_eq!(everything(&engine, Family::Versions).len(), 0);
+    assert_eq!(everything(&engine, Family::Indexes).len(), 0);
+    assert_eq!(everything(&engine, Family::Latest).len(), 2);
+}
