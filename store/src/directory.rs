@@ -61,11 +61,24 @@ impl StateDirectory {
                 error,
             )
         })?;
-        let engine = DiskEngine::open(&target)?;
-        checkpoint::compare(&engine, &meta)?;
-        checkpoint::remove_manifest(&target).map_err(|error| self.failed("installing into", error))?;
+        match self.take_over(generation, &target, &meta) {
+            Ok(engine) => Ok((engine, meta)),
+            Err(error) => {
+                // It can never become current; what cannot be deleted now goes at the next start.
+                if let Err(error) = fs::remove_dir_all(&target) {
+                    tracing::warn!(directory = %target.display(), %error, "cannot delete a checkpoint that cannot be installed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn take_over(&self, generation: u64, target: &Path, meta: &CheckpointMeta) -> Result<DiskEngine, StoreError> {
+        let engine = DiskEngine::open(target)?;
+        checkpoint::compare(&engine, meta)?;
+        checkpoint::remove_manifest(target).map_err(|error| self.failed("installing into", error))?;
         self.point_to(generation)?;
-        Ok((engine, meta))
+        Ok(engine)
     }
 
     /// Creates generation 1. One that lies there without a pointer was being created when the process ended, and is empty; anything else

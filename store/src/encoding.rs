@@ -304,6 +304,33 @@ mod tests {
         );
     }
 
+    /// These bytes stand on disk: a change is a change of [`meta::FORMAT`].
+    #[test]
+    fn keys_stand_as_they_are() {
+        let key = Key::environment("e");
+        let task = Key::resource(Kind::Task, "s", "c", "a");
+        let place = Place::of(&task).expect("a resource");
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let keys = [
+            (version_key(&key, 1), "04650001fffffffffffffffe"),
+            (history_key(258, 3), "000000000000010200000003"),
+            (gone_key(key.as_bytes()), "010465"),
+            (place.index_key(arn_index_prefix(Kind::Task)), "020361000173000163"),
+            (
+                place.index_key(task_index_prefix(Index::TaskGroup, "g")),
+                "0467000161000173000163",
+            ),
+            (age_key(Index::ForgottenAge, 1, b"k"), "0700000000000000016b"),
+            (meta::numbered(meta::MARK, 1), "6d61726b2f0000000000000001"),
+            (meta::named(meta::SOURCE, &["s"]), "736f757263652f730001"),
+        ];
+        for (bytes, expected) in keys {
+            assert_eq!(hex(&bytes), expected);
+        }
+        assert_eq!(Place::from_index(&place.index_key(Vec::new())), Some(place.clone()));
+        assert_eq!(place.key(Kind::Task), task);
+    }
+
     /// A prefix's end lies behind everything that begins with it.
     #[test]
     fn prefix_ends() {

@@ -6,6 +6,18 @@
 //! - [`View`]: one consistent cut of the state, at the head or at an older revision;
 //! - [`Watcher`]: changes in order, from any revision still kept.
 //!
+//! Beneath them:
+//! - `engine`: six ordered families with atomic batches, snapshots and checkpoints; RocksDB in a node, memory in simulations;
+//! - `encoding`: how keys are written in each family, `key` those of `latest`;
+//! - `apply`: the loop over entries and commands, sessions, idempotency keys, compaction, expiry; what a command does to resources and
+//!   environments stands in `commands`, what an observation does to a record in [`records`];
+//! - `read`: cuts at the head or at an older revision, lists in the order of ARNs, the history;
+//! - `ring`: the newest changes in memory, for watchers that keep up;
+//! - `checkpoint`, `directory`: what is sent to a node that fell behind, and how it takes the state's place.
+//!
+//! A write: a command in a log entry -> `apply` (overlay over the engine) -> one batch with data, left-behind values, history, indexes and
+//! position -> the batch is written -> new views see it -> the ring has it -> watchers and waiters are woken.
+//!
 //! The crate does no network I/O, and `apply` reads no clock, no random number and no environment: the same log gives the same bytes.
 
 mod apply;

@@ -78,6 +78,36 @@ fn an_installed_state_is_the_same_state() {
     });
 }
 
+/// A checkpoint taken while entries are applied is one whole moment: installed, it has the hash that the state had at its entry.
+#[test]
+fn a_checkpoint_under_load_is_one_moment() {
+    let seed = seed();
+    on_both_engines(|one, two, checkpoint| {
+        let entries = RandomLog::new(seed, 5).entries(2_000);
+        let (hashes, taken) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let hashes = entries.iter().map(|entry| {
+                    one.apply(std::slice::from_ref(entry)).expect("applies");
+                    one.fingerprint().expect("readable").hash
+                });
+                hashes.collect::<Vec<_>>()
+            });
+            let mut taken = Vec::new();
+            while !writer.is_finished() {
+                one.checkpoint(checkpoint).expect("a checkpoint");
+                two.install(checkpoint).expect("installs");
+                taken.push(two.fingerprint().expect("readable"));
+            }
+            (writer.join().expect("no panic"), taken)
+        });
+        println!("{} checkpoints under load", taken.len());
+        for found in taken.iter().filter(|found| found.applied_index > 0) {
+            let expected = hashes[found.applied_index as usize - 1];
+            assert_eq!(found.hash, expected, "at entry {}, seed {seed}", found.applied_index);
+        }
+    });
+}
+
 /// Readers finish on the state they began with.
 #[test]
 fn readers_finish_on_the_old_state() {

@@ -146,3 +146,17 @@ fn idempotency_keys_expire() {
         assert!(fed.command(keyed(put("a", "2"), "second", 1)).replayed);
     });
 }
+
+/// Beyond its limit the table forgets the oldest key, and no other.
+#[test]
+fn the_idempotency_table_is_bounded() {
+    let mut fed = Fed::new(blox_store::Store::in_memory());
+    let once = |number: usize| keyed(put("a", "1"), &format!("key-{number}"), 1);
+    for first in (0..100_000).step_by(1_000) {
+        fed.entry((first..first + 1_000).map(once).collect());
+    }
+    assert!(fed.command(once(0)).replayed, "all fit");
+    fed.command(once(100_000));
+    assert!(fed.command(once(1)).replayed);
+    assert!(!fed.command(once(0)).replayed, "the oldest made room");
+}
