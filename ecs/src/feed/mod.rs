@@ -1,0 +1,194 @@
+//! The feed: from the queue into the state, and only then out of the queue.
+//!
+//! ```text
+//! long polls -> decode -> group into one command -> propose -> applied -> delete
+//!      ^            \-- nothing new: delete                       \-- unreadable: quarantine -> applied -> delete
+//!      \-- held back by what is in flight (messages, bytes) and by the want of a recent quorum
+//! ```
+//! A message is deleted only after the command that holds it is applied. Until then it stays hidden from others for 10 s at a time, so that
+//! a dead leader's messages come back soon. Everything runs on one task: dropping it stops everything at once.
+
+pub(crate) mod batch;
+mod delete;
+mod in_flight;
+mod pending;
+mod propose;
+mod receive;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use blox_store::proto::{Command, Observe, ReportSource, command::Operation};
+use futures::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::queue::{QUEUE_BATCH_MESSAGES_MAX, Queue, ReceiptHandle};
+use crate::source::Source;
+use crate::state::{self, DutyEnd, Proposed, ReplicatedState};
+use in_flight::InFlight;
+use pending::Pending;
+use receive::Unit;
+
+/// How long a received message stays hidden from others.
+const VISIBILITY_MS: u64 = 10_000;
+/// A pending message is hidden anew when less than this is left.
+const EXTENSION_DUE_MS: u64 = 5_000;
+/// How often hidden messages are looked over, and progress is reported.
+const TICK_MS: u64 = 1_000;
+/// Deadline of a call to delete or to extend.
+const QUEUE_CALL_TIMEOUT_MS: u64 = 5_000;
+/// For handing unapplied messages back at the end of a session.
+const HAND_BACK_TIMEOUT_MS: u64 = 1_000;
+
+/// What each loop of the feed gives: it only ever ends with the duty.
+type Forever = Result<Infallible, DutyEnd>;
+
+/// The feed of one source under one session.
+pub(crate) struct Feed {
+    source: Arc<Source>,
+    queue: Arc<dyn Queue>,
+    state: Arc<dyn ReplicatedState>,
+    in_flight: InFlight,
+    pending: Mutex<Pending>,
+    /// Events of unknown types since the last command.
+    unknown_types: AtomicU64,
+    commands: AtomicU64,
+}
+
+/// A message whose command is applied; what it reserved is released when it is deleted.
+struct Deletion {
+    receipt: ReceiptHandle,
+    _reserved: in_flight::Reserved,
+}
+
+impl Feed {
+    pub(crate) fn new(source: Arc<Source>, queue: Arc<dyn Queue>, state: Arc<dyn ReplicatedState>) -> Feed {
+        let pending = Mutex::new(Pending::new(state.wall_ms()));
+        Feed {
+            source,
+            queue,
+            state,
+            in_flight: InFlight::new(),
+            pending,
+            unknown_types: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs until the session ends, and says why.
+    pub(crate) async fn run(&self) -> DutyEnd {
+        // Both channels are bounded by what may be in flight: every item holds a message's reservation.
+        let (units, received) = mpsc::channel::<Vec<Unit>>(in_flight::MESSAGES_MAX);
+        let (deletions, applied) = mpsc::channel::<Deletion>(in_flight::MESSAGES_MAX);
+        let ended: Forever = futures::try_join!(
+            self.receive_forever(units, deletions.clone()).boxed(),
+            self.propose_forever(received, deletions).boxed(),
+            self.delete_forever(applied).boxed(),
+            self.keep_hidden_forever().boxed(),
+            self.report_forever().boxed(),
+        )
+        .map(|(never, ..)| never);
+        match ended {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    /// Makes what was received and not applied visible again, so that the next leader need not wait for it. What of it was applied all the
+    /// same arrives a second time there, which changes nothing.
+    pub(crate) async fn hand_back(&self) {
+        let receipts = self.pending.lock().receipts();
+        let calls = receipts.chunks(QUEUE_BATCH_MESSAGES_MAX).map(|chunk| self.queue.extend(chunk.to_vec(), Duration::ZERO));
+        let deadline = Duration::from_millis(HAND_BACK_TIMEOUT_MS);
+        if tokio::time::timeout(deadline, futures::future::join_all(calls)).await.is_err() {
+            tracing::debug!(source = self.source.name(), "unapplied messages come back by themselves");
+        }
+    }
+
+    /// Hides pending messages anew before their time is up.
+    async fn keep_hidden_forever(&self) -> Forever {
+        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            let due = self.pending.lock().due(now + Duration::from_millis(EXTENSION_DUE_MS));
+            self.count_in_flight();
+            let calls = due.chunks(QUEUE_BATCH_MESSAGES_MAX).map(|chunk| self.hide_anew(chunk, now));
+            futures::future::join_all(calls).await;
+        }
+    }
+
+    async fn hide_anew(&self, chunk: &[(u64, ReceiptHandle)], now: Instant) {
+        let receipts: Vec<_> = chunk.iter().map(|(_, receipt)| receipt.clone()).collect();
+        let visibility = Duration::from_millis(VISIBILITY_MS);
+        let deadline = Duration::from_millis(QUEUE_CALL_TIMEOUT_MS);
+        match tokio::time::timeout(deadline, self.queue.extend(receipts, visibility)).await {
+            Ok(Ok(_)) => {
+                // One that could not be extended comes back and is applied twice, which changes nothing: no need to tell them apart.
+                self.pending.lock().hidden(chunk.iter().map(|(id, _)| *id), now + visibility);
+                self.count("blox_sqs_extended_total", chunk.len());
+            }
+            Ok(Err(error)) => self.count_error(&error),
+            Err(_) => tracing::warn!(source = self.source.name(), "extending messages took longer than {deadline:?}"),
+        }
+    }
+
+    /// Once a second: the watermark, if it moved, and events of unknown types that no command has carried yet.
+    async fn report_forever(&self) -> Forever {
+        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        loop {
+            ticks.tick().await;
+            let moved = self.pending.lock().moved_watermark();
+            if let Some(watermark_ms) = moved {
+                let report = ReportSource { source: self.source.name().into(), watermark_ms, ..ReportSource::default() };
+                let proposed = self.propose(Operation::ReportSource(report), "the feed's watermark moved".into()).await?;
+                if matches!(proposed, Proposed::Applied(_)) {
+                    self.pending.lock().reported(watermark_ms);
+                }
+            }
+            let unknown_types = self.unknown_types.swap(0, Ordering::Relaxed);
+            if unknown_types > 0 {
+                let observe = Observe { observations: Vec::new(), unknown_types, source: self.source.name().into() };
+                self.propose(Operation::Observe(observe), format!("{unknown_types} events of unknown types")).await?;
+            }
+        }
+    }
+
+    async fn propose(&self, operation: Operation, cause: String) -> Result<Proposed, DutyEnd> {
+        let number = self.commands.fetch_add(1, Ordering::Relaxed);
+        let command = Command {
+            actor: "feed".into(),
+            request_id: format!("feed-{}-{}-{number}", self.source.name(), self.state.session()),
+            cause,
+            session: self.state.session(),
+            idempotency: None,
+            operation: Some(operation),
+        };
+        state::propose(self.state.as_ref(), command).await
+    }
+
+    fn count(&self, name: &'static str, amount: usize) {
+        self.source.metrics().add(name, &[("source", self.source.name())], amount as u64);
+    }
+
+    fn count_error(&self, error: &crate::CallError) {
+        let operation = match error {
+            crate::CallError::Refused { operation, .. }
+            | crate::CallError::NotSent { operation, .. }
+            | crate::CallError::Unknown { operation, .. } => operation,
+        };
+        let labels = [("source", self.source.name()), ("op", operation), ("code", &error.label())];
+        self.source.metrics().add("blox_sqs_errors_total", &labels, 1);
+    }
+
+    fn count_in_flight(&self) {
+        let count = self.pending.lock().len() as f64;
+        self.source.metrics().set("blox_sqs_in_flight_messages", &[("source", self.source.name())], count);
+    }
+}
