@@ -96,6 +96,7 @@ impl StateDirectory {
             fs::remove_dir_all(&found).map_err(|error| self.failed("cleaning", error))?;
         }
         drop(DiskEngine::open(&self.path.join(name(1)))?);
+        sync_directory(checkpoint::parent(&self.path)).map_err(|error| self.failed("syncing the parent of", error))?;
         self.point_to(1)?;
         Ok(1)
     }

@@ -190,7 +190,7 @@ impl Watcher {
         let read = self.store.ring.lock().read(from, BATCH, |key| self.wants(key));
         let (wanted, through) = match read {
             FromRing::Changes { wanted, through } => (wanted, through),
-            FromRing::Behind => self.from_history(from)?,
+            FromRing::Behind => self.read_history(from)?,
         };
         let changes = wanted
             .iter()
@@ -200,7 +200,7 @@ impl Watcher {
         Ok(changes)
     }
 
-    fn from_history(&self, from: Revision) -> Result<(Vec<Arc<RingChange>>, Revision), WatchEnd> {
+    fn read_history(&self, from: Revision) -> Result<(Vec<Arc<RingChange>>, Revision), WatchEnd> {
         let cut = self.store.head()?;
         let oldest = cut.position.oldest_revision;
         if from < oldest {

@@ -187,6 +187,8 @@ fn a_watcher_ahead_of_the_installed_state_is_told() {
     });
 }
 
+type Damage = fn(&Path);
+
 /// A checkpoint that lacks a file, or has one cut short or flipped in the manifest, is no checkpoint; the state stays as it is.
 #[test]
 fn a_torn_checkpoint_is_refused() {
@@ -195,7 +197,7 @@ fn a_torn_checkpoint_is_refused() {
         fed.puts("a", 100);
         Fed::new(two.clone()).put("mine", "1");
         let before = two.fingerprint().expect("a fingerprint");
-        let damages: [(&str, fn(&Path)); 4] = [
+        let damages: [(&str, Damage); 4] = [
             ("no manifest", |directory| {
                 fs::remove_file(directory.join("CHECKPOINT")).expect("removed")
             }),
