@@ -1,0 +1,54 @@
+//! What can be said on the command line. Exit codes: 0 well, 1 an error or an unhealthy answer, 2 wrong usage.
+
+mod config;
+mod demo;
+mod health;
+mod node;
+mod simulator;
+pub mod stdin;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// Blox: query, watch and schedule on Amazon ECS clusters.
+#[derive(Parser)]
+#[command(name = "blox", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run one node.
+    Node(node::Arguments),
+    /// Run three nodes against a simulated ECS on this machine, and tell what happens.
+    Demo(demo::Arguments),
+    /// Run the simulated ECS and SQS.
+    Simulator(simulator::Arguments),
+    /// Check a configuration file, or show a commented one.
+    Config(config::Arguments),
+    /// Ask a node whether it is ready: exit code 0 or 1, for container health checks.
+    Health(health::Arguments),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Node(arguments) => node::run(arguments),
+            Command::Demo(arguments) => demo::run(arguments),
+            Command::Simulator(arguments) => simulator::run(arguments),
+            Command::Config(arguments) => config::run(arguments),
+            Command::Health(arguments) => health::run(arguments),
+        }
+    }
+}
+
+/// A runtime for one of the tools.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+}

@@ -1,0 +1,67 @@
+//! `blox node`: one node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use super::runtime;
+use crate::config::{load, settings};
+use crate::logging::{Logging, Position};
+use crate::run;
+
+/// Where the configuration is, and what is put over it.
+pub struct Arguments {
+    file: Option<PathBuf>,
+    exit_on_stdin_close: bool,
+    settings: ArgMatches,
+}
+
+/// The flags that are no settings.
+#[derive(Args)]
+struct Own {
+    /// The configuration file; see `blox config print-default`.
+    #[arg(long = "config", value_name = "FILE", env = "BLOX_CONFIG")]
+    file: Option<PathBuf>,
+    /// Stop when standard input closes: for a parent that may die without a word.
+    #[arg(long, hide = true)]
+    exit_on_stdin_close: bool,
+}
+
+impl FromArgMatches for Arguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Arguments, clap::Error> {
+        let own = Own::from_arg_matches(matches)?;
+        Ok(Arguments { file: own.file, exit_on_stdin_close: own.exit_on_stdin_close, settings: matches.clone() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Arguments::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Arguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        settings::add_flags(Own::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Arguments::augment_args(command)
+    }
+}
+
+/// Runs the node until it is told to stop or must.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let loaded = load(arguments.file.as_deref(), std::env::vars(), Some(&arguments.settings))?;
+    let position = Position::new(&loaded.config.name);
+    let logging = Logging::start(&loaded.config.log, position.clone())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let outcome = runtime()?.block_on(run::node(loaded.config, position, logging.dropped_lines(), arguments.exit_on_stdin_close));
+    if let Err(error) = &outcome {
+        tracing::error!(cause = %format!("{error:#}"), "the node ends");
+    }
+    drop(logging);
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,115 @@
+//! Whether all is as it should be: by what every node says, and by the simulator's own count.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::nodes::Nodes;
+use super::CLUSTERS;
+
+/// How often it is asked again: the fleet is alive, and an instance may have joined this moment.
+const AGAIN_MS: u64 = 500;
+
+/// What was found.
+pub struct Verdict {
+    /// What is wrong, one sentence each; nothing: all is well.
+    pub wrong: Vec<String>,
+    /// Eligible instances that run their daemon, over all clusters.
+    pub daemons: usize,
+    /// Events that the simulated ECS has sent.
+    pub events: u64,
+}
+
+impl Verdict {
+    /// Nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.wrong.is_empty()
+    }
+}
+
+/// Asks until all is well, at most for `patience`.
+pub async fn reach(cluster: &Cluster, nodes: &Nodes, patience: Duration) -> Verdict {
+    let started = Instant::now();
+    loop {
+        let verdict = ask(cluster, nodes).await;
+        if verdict.is_good() || started.elapsed() > patience {
+            return verdict;
+        }
+        tokio::time::sleep(Duration::from_millis(AGAIN_MS)).await;
+    }
+}
+
+async fn ask(cluster: &Cluster, nodes: &Nodes) -> Verdict {
+    let mut wrong = Vec::new();
+    for node in cluster.nodes() {
+        if let Err(error) = check_node(nodes, &node.url).await {
+            wrong.push(format!("{}: {error:#}", node.name));
+        }
+    }
+    let (daemons, events) = match check_simulator(cluster.simulator_url(), nodes, &mut wrong).await {
+        Ok(found) => found,
+        Err(error) => {
+            wrong.push(format!("the simulator does not answer: {error:#}"));
+            (0, 0)
+        }
+    };
+    Verdict { wrong, daemons, events }
+}
+
+/// A node serves, and by its own state every environment has every daemon.
+async fn check_node(nodes: &Nodes, url: &str) -> anyhow::Result<()> {
+    nodes.get_from(url, "/v1/tasks?status=running").await.context("it does not serve")?;
+    for name in CLUSTERS {
+        let environment = nodes.get_from(url, &format!("/v2/environments/agent-{name}")).await?;
+        let summary = &environment["summary"];
+        let count = |key: &str| summary[key].as_u64().unwrap_or(0);
+        let (desired, ready, updated, misscheduled) = (count("desired"), count("ready"), count("updated"), count("misscheduled"));
+        anyhow::ensure!(
+            desired > 0 && ready == desired && updated == desired,
+            "agent-{name} is wanted on {desired} instances, RUNNING on {ready}, up to date on {updated} (and on {misscheduled} where it should not be)"
+        );
+    }
+    Ok(())
+}
+
+/// By the simulator: no instance ever had two tasks of one environment, and each eligible one has exactly one now.
+async fn check_simulator(url: &str, nodes: &Nodes, wrong: &mut Vec<String>) -> anyhow::Result<(usize, u64)> {
+    let counts = nodes.get_from(url, "/control/counts?group_prefix=blox:").await?;
+    let maximum = counts["maximum_by_group"].as_u64().unwrap_or(0);
+    if maximum > 1 {
+        wrong.push(format!("an instance had {maximum} tasks of one environment at once: see {url}/control/counts?above=1"));
+    }
+    let mut running: BTreeMap<String, u64> = BTreeMap::new();
+    for pair in counts["pairs"].as_array().into_iter().flatten() {
+        *running.entry(id_of(&pair["instance"])).or_default() += pair["current"].as_u64().unwrap_or(0);
+    }
+    let state = nodes.get_from(url, "/control/state").await?;
+    let mut daemons = 0;
+    for instance in eligible(&state) {
+        match running.get(&instance) {
+            Some(1) => daemons += 1,
+            found => wrong.push(format!("the simulator counts {} daemons on instance {instance}", found.unwrap_or(&0))),
+        }
+    }
+    let health = nodes.get_from(url, "/control/health").await?;
+    Ok((daemons, health["events_sent"].as_u64().unwrap_or(0)))
+}
+
+fn eligible(state: &Value) -> impl Iterator<Item = String> {
+    let clusters = state["regions"].as_object().into_iter().flat_map(|regions| regions.values());
+    let instances = clusters
+        .flat_map(|region| region["clusters"].as_array().into_iter().flatten())
+        .flat_map(|cluster| cluster["instances"].as_array().into_iter().flatten());
+    instances
+        .filter(|one| one["status"] == "ACTIVE" && one["agentConnected"] == true && one["dead"] != true)
+        .map(|one| id_of(&one["containerInstanceArn"]))
+}
+
+/// The simulator names an instance by ARN or by id.
+fn id_of(name: &Value) -> String {
+    let name = name.as_str().unwrap_or_default();
+    name.rsplit('/').next().unwrap_or(name).to_owned()
+}

@@ -1,0 +1,33 @@
+//! The `blox` binary: one node, or one of the tools around it.
+//!
+//! A tour:
+//! - [`cli`]: what can be said on the command line, one file a subcommand;
+//! - [`config`]: file < environment < flags;
+//! - [`run`]: one node from start to stop: state, consensus, HTTP, duties, signals;
+//! - [`duties`]: what only the leader does, under one session;
+//! - [`adapters`]: the crates below know each other only by traits; here they are put together;
+//! - [`logging`]: lines that say where the node stands, and never wait for their reader;
+//! - [`demo`]: three nodes, a simulator and a story, on this machine.
+
+mod adapters;
+mod cli;
+mod config;
+mod demo;
+mod duties;
+mod logging;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    logging::panics::abort_on_panic();
+    match cli::Cli::parse().command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("blox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! A graceful stop: not ready -> duties end -> leadership handed over -> requests drained -> flushed -> exit.
+//!
+//! The order keeps every promise to whoever is still talking to this node: load balancers see `/readyz` fail first; the duties record what
+//! became of their calls while this node still leads; writes in flight go to the next leader; only then connections close.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use blox_raft::{Leadership, TransferError};
+
+use super::Node;
+
+/// How long handing over may take.
+const TRANSFER_MS_MAX: u64 = 5_000;
+/// Answers ask their clients to leave; those that are talking get so long to do it.
+const DRAIN_MS: u64 = 250;
+/// How long consensus may take to end and flush.
+const SHUTDOWN_MS_MAX: u64 = 10_000;
+
+pub(super) async fn gracefully(node: Node) -> anyhow::Result<()> {
+    node.api.start_draining();
+    node.duties_stop.cancel();
+    node.duties.await.context("the leader duties broke off")??;
+    hand_over(&node.consensus).await;
+    tokio::time::sleep(Duration::from_millis(DRAIN_MS)).await;
+    node.serving_stop.cancel();
+    node.serving.await.context("the users' interface broke off")?.context("the users' interface failed")?;
+    tokio::time::timeout(Duration::from_millis(SHUTDOWN_MS_MAX), node.consensus.shutdown())
+        .await
+        .with_context(|| format!("consensus did not end within {SHUTDOWN_MS_MAX} ms"))?;
+    let store = node.store;
+    tokio::task::spawn_blocking(move || store.flush()).await.context("flushing broke off")?.context("cannot flush the state")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn hand_over(consensus: &blox_raft::Consensus) {
+    if *consensus.leadership().borrow() == Leadership::Follower {
+        return;
+    }
+    match consensus.transfer_leadership(Duration::from_millis(TRANSFER_MS_MAX)).await {
+        Ok(()) => tracing::info!("handed leadership over"),
+        Err(TransferError::NotLeader) => {}
+        Err(error) => tracing::warn!(%error, "leadership was not handed over; the others will elect"),
+    }
+}

@@ -1,0 +1,15 @@
+//! End to end, with real processes: three nodes, a simulated or a third party's ECS, and whoever asks them.
+
+mod harness;
+
+mod bad_bodies;
+mod command_line;
+mod demo;
+mod hand_over;
+mod invariants;
+mod leader_killed;
+mod roll_out;
+mod same_answers;
+mod streams;
+mod third_party;
+mod two_regions;
