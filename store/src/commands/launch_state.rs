@@ -52,7 +52,6 @@ pub(super) fn after(launch: &LaunchRecord, event: LaunchEvent<'_>, now_elapsed_m
             reason: rejection.reason.clone(),
             detail: rejection.detail.clone(),
             retry_at_elapsed_ms: rejection.retry_at_elapsed_ms,
-            failures: launch.failures.saturating_add(1),
             ..closed(launch, LaunchState::Rejected, now_elapsed_ms)
         }),
         LaunchEvent::LookupEmpty => (!is_intended)
@@ -176,6 +175,7 @@ mod tests {
 
     #[test]
     fn outcomes_leave_what_the_next_attempt_needs() {
+        // `failures` stays what it was before this attempt: the scheduler judges which reasons count.
         let rejection = LaunchRejection {
             reason: "AGENT".into(),
             detail: "d".into(),
@@ -192,7 +192,7 @@ mod tests {
                 rejected.retry_at_elapsed_ms,
                 rejected.ended_at_elapsed_ms
             ),
-            (3, 99, 7)
+            (2, 99, 7)
         );
         assert_eq!((rejected.reason.as_str(), rejected.detail.as_str()), ("AGENT", "d"));
         let bound = after(

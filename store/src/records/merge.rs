@@ -10,31 +10,14 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fields::fields;
 use super::normalise::{self, Document, UnreadableDocument, normalise, same_meaning};
+use super::shown;
 use super::v1_entity::v1_entity;
 use crate::key::{Key, Kind};
 use crate::proto::{Form, Observation, Register, ResourceKind, ResourceRecord};
-
-/// What only Describe answers carry, of tasks and instances (the Amazon ECS developer guide on events, and its API reference).
-const ONLY_DESCRIBE_KNOWS: [&str; 7] = [
-    "capacityProviderName",
-    "fargateEphemeralStorage",
-    "gpuDevices",
-    "healthStatus",
-    "inferenceAccelerators",
-    "platformFamily",
-    "tags",
-];
-
-/// What only Describe answers carry of a task's containers.
-const ONLY_DESCRIBE_KNOWS_OF_CONTAINERS: [&str; 2] = ["healthStatus", "managedAgents"];
-
-/// What only events carry.
-const ONLY_EVENTS_KNOW: [&str; 2] = ["accountType", "updatedAt"];
 
 /// What an observation does to the record of its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -216,31 +199,48 @@ fn weigh(existing: Option<&ResourceRecord>, observation: &Observation) -> Result
         Some(Ordering::Equal) => return Ok(Weighed::Unchanged(Effect::Duplicate)),
         Some(Ordering::Greater) | None => {}
     }
-    let gaps = match observation.form() {
-        Form::Event => versions_between(held, &incoming),
-        _ => 0,
-    };
+    Ok(Weighed::Changed(Box::new(change(
+        existing,
+        held,
+        incoming,
+        observation.form(),
+        document,
+    )?)))
+}
+
+/// What becomes of the record as its register of this form moves from `held` to `incoming`, whose document is given as read.
+fn change(
+    existing: Option<&ResourceRecord>,
+    held: Option<&Register>,
+    incoming: Register,
+    form: Form,
+    document: Document,
+) -> Result<Change, ObservationError> {
+    let is_event = form == Form::Event;
     let says_other =
         held.is_none_or(|held| (held.ecs_version, held.content_hash) != (incoming.ecs_version, incoming.content_hash));
     let is_newest = existing.is_some_and(|record| {
         newer(record.event.as_ref(), record.describe.as_ref())
             .is_none_or(|known| order_between_forms(&incoming, known) == Ordering::Greater)
     });
-    let (event, describe) = match observation.form() {
-        Form::Event => (Some(incoming), existing.and_then(|record| record.describe.clone())),
-        _ => (existing.and_then(|record| record.event.clone()), Some(incoming)),
+    let gaps = if is_event { versions_between(held, &incoming) } else { 0 };
+    let lent = (!is_event).then(|| shown::lent_to_events(&document));
+    let (event, describe) = if is_event {
+        (Some(incoming), existing.and_then(|record| record.describe.clone()))
+    } else {
+        (existing.and_then(|record| record.event.clone()), Some(incoming))
     };
-    let shown = show(event.as_ref(), describe.as_ref(), observation.form(), document)?;
+    let shown = show(event.as_ref(), describe.as_ref(), form, document)?;
     let shown_bytes = normalise::to_bytes(&shown);
     let effect = match existing {
         None => Effect::Applied,
         Some(record) if is_newest && record.forgotten_at_elapsed_ms != 0 => Effect::Applied,
         // A new event always counts: the next gap is measured from it.
-        Some(_) if says_other && observation.form() == Form::Event => Effect::Applied,
-        Some(record) if shows_the_same(record, &shown, &shown_bytes) => Effect::Confirmed,
+        Some(_) if says_other && is_event => Effect::Applied,
+        Some(record) if shows_the_same(record, &shown, &shown_bytes, lent.as_ref())? => Effect::Confirmed,
         Some(_) => Effect::Applied,
     };
-    Ok(Weighed::Changed(Box::new(Change {
+    Ok(Change {
         event,
         describe,
         shown,
@@ -248,7 +248,7 @@ fn weigh(existing: Option<&ResourceRecord>, observation: &Observation) -> Result
         effect,
         gaps,
         is_remembered: is_newest,
-    })))
+    })
 }
 
 fn register(observation: &Observation, document: &Document) -> Register {
@@ -299,62 +299,40 @@ fn versions_between(held: Option<&Register>, incoming: &Register) -> u64 {
     })
 }
 
-/// The shown document. `incoming` is the document, already read, of the register of form `form`.
+/// Whether people see the same as before, and go on doing so: what a Describe would add to a later event is the same as well.
+fn shows_the_same(
+    record: &ResourceRecord,
+    shown: &Document,
+    shown_bytes: &[u8],
+    lent: Option<&Document>,
+) -> Result<bool, ObservationError> {
+    let is_same = record.shown == shown_bytes || same_meaning(&normalise(&record.shown)?, shown);
+    let Some(lent) = lent.filter(|_| is_same) else {
+        return Ok(is_same);
+    };
+    let lent_before = match &record.describe {
+        Some(held) => shown::lent_to_events(&normalise(&held.document)?),
+        None => Document::new(),
+    };
+    Ok(same_meaning(&lent_before, lent))
+}
+
+/// The document to show: the newer register's, and what only the other form knows. `document` is that of form `form`, as read.
 fn show(
     event: Option<&Register>,
     describe: Option<&Register>,
     form: Form,
-    incoming: Document,
+    document: Document,
 ) -> Result<Document, ObservationError> {
     let (Some(event), Some(describe)) = (event, describe) else {
-        return Ok(incoming);
+        return Ok(document);
     };
-    let (event_document, describe_document) = match form {
-        Form::Event => (incoming, normalise(&describe.document)?),
-        _ => (normalise(&event.document)?, incoming),
+    let (from_event, from_describe) = match form {
+        Form::Event => (document, normalise(&describe.document)?),
+        _ => (normalise(&event.document)?, document),
     };
     Ok(match order_between_forms(event, describe) {
-        Ordering::Less => carry(describe_document, &event_document, &ONLY_EVENTS_KNOW, &[]),
-        Ordering::Equal | Ordering::Greater => carry(
-            event_document,
-            &describe_document,
-            &ONLY_DESCRIBE_KNOWS,
-            &ONLY_DESCRIBE_KNOWS_OF_CONTAINERS,
-        ),
+        Ordering::Less => shown::describe_with_event(from_describe, &from_event),
+        Ordering::Equal | Ordering::Greater => shown::event_with_describe(from_event, &from_describe),
     })
-}
-
-/// Adds to `newer` the named fields that it lacks and `other` has.
-fn carry(mut newer: Document, other: &Document, names: &[&str], names_of_containers: &[&str]) -> Document {
-    carry_members(&mut newer, other, names);
-    if let (Some(Value::Array(containers)), Some(Value::Array(others))) =
-        (newer.get_mut("containers"), other.get("containers"))
-        && !names_of_containers.is_empty()
-    {
-        for container in containers.iter_mut().filter_map(Value::as_object_mut) {
-            let Some(arn) = container.get("containerArn") else {
-                continue;
-            };
-            let same = others
-                .iter()
-                .filter_map(Value::as_object)
-                .find(|other| other.get("containerArn") == Some(arn));
-            if let Some(same) = same {
-                carry_members(container, same, names_of_containers);
-            }
-        }
-    }
-    newer
-}
-
-fn carry_members(newer: &mut Document, other: &Document, names: &[&str]) {
-    for name in names {
-        if let (false, Some(value)) = (newer.contains_key(*name), other.get(*name)) {
-            newer.insert((*name).to_owned(), value.clone());
-        }
-    }
-}
-
-fn shows_the_same(record: &ResourceRecord, shown: &Document, shown_bytes: &[u8]) -> bool {
-    record.shown == shown_bytes || normalise(&record.shown).is_ok_and(|before| same_meaning(&before, shown))
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`normalise`]: events and Describe answers in the API's shape;
 //! - [`mod@merge`]: two registers, the newest of each form, and the document shown;
+//! - `shown`: what one form lends to the other's document;
 //! - [`fields`]: what lists filter by, without parsing JSON;
 //! - [`v1_entity`]: the `entity` object of Blox 0.3, byte for byte;
 //! - [`arn`]: ARNs and cluster names as types;
@@ -14,6 +15,7 @@ pub mod arn;
 pub mod fields;
 pub mod merge;
 pub mod normalise;
+mod shown;
 pub mod timestamps;
 pub mod v1_entity;
 

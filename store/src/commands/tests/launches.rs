@@ -218,7 +218,7 @@ fn a_definite_refusal_closes_the_launch_of_its_own_session() {
         Recorded::Rejected(rejection)
     };
     assert_eq!(record(&mut state, "l1", rejected(), vec![]), LaunchState::Rejected);
-    assert_eq!(state.launch("id-web").expect("the launch").failures, 2);
+    assert_eq!(state.launch("id-web").expect("the launch").retry_at_elapsed_ms, 2_000);
     intend(&mut state, vec![intent("l2")]);
     state.open_session();
     assert_eq!(
