@@ -13,7 +13,8 @@ use super::{Answer, Client, DEADLINE, Node, Port, SimulatorProcess, eventually};
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub client: Client,
-    directory: TempDir,
+    /// Removed with it.
+    _directory: TempDir,
 }
 
 /// One `[[source]]`.
@@ -60,7 +61,7 @@ impl Cluster {
         for node in &mut nodes {
             node.start();
         }
-        let mut cluster = Cluster { nodes, client: Client::new(), directory };
+        let mut cluster = Cluster { nodes, client: Client::new(), _directory: directory };
         for position in 0..cluster.nodes.len() {
             cluster.ready(position).await;
         }
@@ -201,11 +202,6 @@ impl Cluster {
                 None => return found,
             }
         }
-    }
-
-    /// Where logs and data are.
-    pub fn path(&self) -> &std::path::Path {
-        self.directory.path()
     }
 }
 

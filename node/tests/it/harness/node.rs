@@ -8,7 +8,8 @@ use super::{Port, Process};
 pub struct Node {
     pub name: String,
     pub http: Port,
-    pub peer: Port,
+    /// Kept from others while the test runs.
+    _peer: Port,
     file: PathBuf,
     directory: PathBuf,
     environment: Vec<(String, String)>,
@@ -42,7 +43,7 @@ impl Node {
         Node {
             name: name.to_owned(),
             http,
-            peer,
+            _peer: peer,
             file,
             directory: directory.to_owned(),
             environment: options.environment.to_vec(),

@@ -65,12 +65,6 @@ impl SimulatorProcess {
         answer(&url, self.client.put(&url).json(&body).send().await).await
     }
 
-    /// A PATCH of a control route.
-    pub async fn patch(&self, path: &str, body: Value) -> Value {
-        let url = format!("{}/control{path}", self.url());
-        answer(&url, self.client.patch(&url).json(&body).send().await).await
-    }
-
     /// A DELETE of a control route.
     pub async fn delete(&self, path: &str) -> Value {
         let url = format!("{}/control{path}", self.url());
@@ -96,12 +90,6 @@ impl SimulatorProcess {
     pub async fn definition(&self, region: &str, family: &str) -> String {
         let answer = self.post("/task-definitions", json!({"region": region, "family": family, "cpu": 16, "memory_mib": 16})).await;
         answer["task_definition"].as_str().expect("a definition has an ARN").to_owned()
-    }
-
-    /// Tasks as ECS has them, of one cluster.
-    pub async fn tasks(&self, region: &str, cluster: &str) -> Vec<Value> {
-        let state = self.get(&format!("/state?region={region}&cluster={cluster}")).await;
-        state["regions"][region]["clusters"][0]["tasks"].as_array().cloned().unwrap_or_default()
     }
 
     /// Counts by (instance, group) of groups that begin so.
