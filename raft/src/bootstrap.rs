@@ -27,7 +27,7 @@ use crate::types::NodeInfo;
 const ASK_AGAIN_MS: std::ops::RangeInclusive<u64> = 30..=120;
 
 /// Why a node cannot become a member.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error(
         "`{peer}` was told of the initial members {theirs}, this node of {ours}: give every initial member the same list and start again \
@@ -51,19 +51,23 @@ pub(crate) enum Refused {
     )]
     NotAMember { cluster_id: String, name: String },
     #[error("cannot write down that this node is a member: {0}")]
-    Storage(#[from] io::Error),
+    Storage(String),
 }
 
 /// What this node answers when asked who it is.
-pub(crate) fn introduce(node: &Node) -> proto::IdentifyReply {
+pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::IdentifyReply {
     let info = node.info();
     let state = match node.identity.load().as_ref() {
-        Identity::New(_) => identify_reply::State::Uninitialised(proto::Uninitialised {
-            initial_members: sorted(&node.config.initial_members)
-                .into_iter()
-                .map(|member| proto::InitialMember { name: member.name, peer_address: member.peer_address })
-                .collect(),
-        }),
+        Identity::New(_) => {
+            let ours = sorted(&node.config.initial_members);
+            let theirs = list_from_proto(asked.initial_members);
+            if theirs != ours {
+                let refused = Refused::ListDiffers { peer: asked.name, ours: list(&ours), theirs: list(&theirs) };
+                // The first one is told; others differ as much.
+                drop(node.disagreement.set(refused));
+            }
+            identify_reply::State::Uninitialised(proto::Uninitialised { initial_members: list_to_proto(&ours) })
+        }
         Identity::Member(member) => identify_reply::State::Member(proto::InCluster {
             cluster_id: member.cluster_id.clone(),
             node_id: member.node_id,
@@ -93,6 +97,21 @@ fn known_nodes(node: &Node, member: &MemberIdentity) -> Vec<proto::Node> {
     member.founders.iter().flatten().map(|(id, node)| codec::node_to_proto(*id, node)).collect()
 }
 
+fn list_to_proto(members: &[InitialMember]) -> Vec<proto::InitialMember> {
+    let message = |member: &InitialMember| proto::InitialMember {
+        name: member.name.clone(),
+        peer_address: member.peer_address.clone(),
+    };
+    members.iter().map(message).collect()
+}
+
+fn list_from_proto(members: Vec<proto::InitialMember>) -> Vec<InitialMember> {
+    members
+        .into_iter()
+        .map(|member| InitialMember { name: member.name, peer_address: member.peer_address })
+        .collect()
+}
+
 fn sorted(members: &[InitialMember]) -> Vec<InitialMember> {
     let mut members = members.to_vec();
     members.sort_by(|one, other| one.name.cmp(&other.name));
@@ -115,6 +134,9 @@ pub(crate) async fn found_or_join(node: &Arc<Node>, new: &NewIdentity) -> Result
     }
     let mut rounds: u64 = 0;
     loop {
+        if let Some(disagreement) = node.disagreement.get() {
+            return Err(disagreement.clone());
+        }
         match ask_all(node, new, &members).await? {
             Round::Joined { cluster_id, node_id } => return settle(new, cluster_id, node_id, None).await,
             Round::AllNew(others) if founds => return found(node, new, others).await,
@@ -143,7 +165,8 @@ async fn ask_all(node: &Node, new: &NewIdentity, members: &[InitialMember]) -> R
     let mut others = Vec::new();
     let mut silent = false;
     for member in members.iter().filter(|member| member.name != new.name) {
-        let reply = match net::identify(&node.channels, &member.peer_address, &new.name).await {
+        let question = proto::IdentifyRequest { name: new.name.clone(), initial_members: list_to_proto(members) };
+        let reply = match net::identify(&node.channels, &member.peer_address, question).await {
             Ok(reply) => reply,
             Err(reason) => {
                 tracing::debug!(peer = member.name, reason, "an initial member does not answer yet");
@@ -176,11 +199,7 @@ fn judge(
     }
     match reply.state {
         Some(identify_reply::State::Uninitialised(theirs)) => {
-            let theirs: Vec<InitialMember> = theirs
-                .initial_members
-                .into_iter()
-                .map(|member| InitialMember { name: member.name, peer_address: member.peer_address })
-                .collect();
+            let theirs = list_from_proto(theirs.initial_members);
             if theirs != members {
                 return Err(Refused::ListDiffers { peer: reply.name, ours: list(members), theirs: list(&theirs) });
             }
@@ -233,8 +252,8 @@ async fn settle(
     founders: Option<BTreeMap<u64, NodeInfo>>,
 ) -> Result<MemberIdentity, Refused> {
     let new = new.clone();
-    let written = spawn_blocking(move || new.join(&cluster_id, node_id, founders)).await.map_err(io::Error::other)?;
-    Ok(written?)
+    let written = spawn_blocking(move || new.join(&cluster_id, node_id, founders)).await.map_err(io::Error::other);
+    written.and_then(|written| written).map_err(|error| Refused::Storage(error.to_string()))
 }
 
 #[cfg(test)]
@@ -257,10 +276,7 @@ mod tests {
             name: name.into(),
             incarnation: "theirs".into(),
             state: Some(identify_reply::State::Uninitialised(proto::Uninitialised {
-                initial_members: members(list)
-                    .into_iter()
-                    .map(|member| proto::InitialMember { name: member.name, peer_address: member.peer_address })
-                    .collect(),
+                initial_members: list_to_proto(&members(list)),
             })),
             ..proto::IdentifyReply::default()
         }

@@ -30,6 +30,8 @@ mod propose;
 mod proto;
 mod read;
 pub mod status;
+#[cfg(test)]
+mod storage_suite;
 mod types;
 
 pub use clock::{Clock, SystemClock};

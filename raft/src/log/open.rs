@@ -120,12 +120,12 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         get(record::COMMITTED_KEY)?.map(|bytes| codec::decode_log_id(&bytes)).transpose().map_err(damaged)?;
 
     let mut sizes = Sizes::default();
-    let mut last: Option<LogId> = None;
+    let mut entries: Option<(u64, LogId)> = None;
     let start = record::key(purged.map_or(0, |purged| purged.index + 1));
     for item in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
         let (key, value) = item.map_err(|cause| failed("read", cause.to_string()))?;
         let Some(index) = record::index_of(&key) else { break };
-        let before = last.or(purged);
+        let before = entries.map(|(_, last)| last).or(purged);
         if let Some(before) = before
             && before.index + 1 != index
         {
@@ -133,11 +133,11 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         }
         let entry = record::decode(index, Bytes::from(value.into_vec())).map_err(|error| lost(error.to_string()))?;
         sizes.add(index, record::size(&entry));
-        last = Some(entry.log_id);
+        entries = Some((entries.map_or(index, |(first, _)| first), entry.log_id));
     }
     tracing::info!(
-        ?purged, ?last, ?committed, sequence = recovered, took_ms = began.elapsed().as_millis() as u64,
+        ?purged, ?entries, ?committed, sequence = recovered, took_ms = began.elapsed().as_millis() as u64,
         "the log is whole"
     );
-    Ok(Opened { db: Arc::new(db), note, tail: Tail::recovered(purged, last, vote, sizes), committed })
+    Ok(Opened { db: Arc::new(db), note, tail: Tail::recovered(purged, entries, vote, sizes), committed })
 }

@@ -42,6 +42,8 @@ pub(super) struct Found {
 #[derive(Default)]
 pub(super) struct Tail {
     purged: Option<LogId>,
+    /// Index of the first entry it holds, if it holds any. Zero in a cluster's life; openraft's test suite begins anywhere.
+    first: u64,
     last: Option<LogId>,
     vote: Option<Vote>,
     slots: VecDeque<Slot>,
@@ -51,8 +53,15 @@ pub(super) struct Tail {
 
 impl Tail {
     /// A log that was found on disk.
-    pub(super) fn recovered(purged: Option<LogId>, last: Option<LogId>, vote: Option<Vote>, sizes: Sizes) -> Tail {
-        Tail { purged, last: last.max(purged), vote, sizes, ..Tail::default() }
+    pub(super) fn recovered(
+        purged: Option<LogId>,
+        entries: Option<(u64, LogId)>,
+        vote: Option<Vote>,
+        sizes: Sizes,
+    ) -> Tail {
+        let first = entries.map_or_else(|| purged.map_or(0, |purged| purged.index + 1), |(first, _)| first);
+        let last = entries.map(|(_, last)| last).max(purged);
+        Tail { purged, first, last, vote, sizes, ..Tail::default() }
     }
 
     pub(super) fn purged(&self) -> Option<LogId> {
@@ -84,6 +93,9 @@ impl Tail {
                 && last.index + 1 != index
             {
                 return Err(Hole { last: last.index, found: index });
+            }
+            if self.last.is_none() {
+                self.first = index;
             }
             let bytes = record::size(entry);
             self.slots.push_back(Slot { entry: entry.clone(), bytes, ticket });
@@ -120,6 +132,7 @@ impl Tail {
         }
         self.sizes.purge(id.index);
         self.purged = Some(id);
+        self.first = id.index + 1;
         self.last = self.last.max(Some(id));
         Some(first..id.index + 1)
     }
@@ -133,7 +146,7 @@ impl Tail {
 
     /// The part of `wanted` that the log holds: at most `bytes_max` of it from memory, but one entry at least.
     pub(super) fn find(&self, wanted: Range<u64>, bytes_max: usize) -> Found {
-        let first = wanted.start.max(self.purged.map_or(0, |purged| purged.index + 1));
+        let first = wanted.start.max(self.first);
         let end = wanted.end.min(self.last.map_or(0, |last| last.index + 1));
         let memory_first = self.slots.front().map_or(end, |slot| slot.entry.log_id.index);
         let on_disk = first..end.min(memory_first).max(first);

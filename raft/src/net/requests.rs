@@ -82,9 +82,12 @@ impl Requests {
 }
 
 /// Asks whoever listens at `address` who it is.
-pub(crate) async fn identify(channels: &Channels, address: &str, name: &str) -> Result<proto::IdentifyReply, String> {
+pub(crate) async fn identify(
+    channels: &Channels,
+    address: &str,
+    request: proto::IdentifyRequest,
+) -> Result<proto::IdentifyReply, String> {
     let mut client = channels.client(address, Purpose::Requests).map_err(|error| error.to_string())?;
-    let request = proto::IdentifyRequest { name: name.to_owned() };
     match tokio::time::timeout(IDENTIFY_DEADLINE, client.identify(request)).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) => Err(status.to_string()),

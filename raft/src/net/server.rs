@@ -111,8 +111,7 @@ impl Peer for PeerService {
         &self,
         request: Request<proto::IdentifyRequest>,
     ) -> Result<Response<proto::IdentifyReply>, Status> {
-        tracing::debug!(by = request.into_inner().name, "asked who we are");
-        Ok(Response::new(bootstrap::introduce(&self.node)))
+        Ok(Response::new(bootstrap::introduce(&self.node, request.into_inner())))
     }
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {

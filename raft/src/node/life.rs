@@ -104,7 +104,10 @@ fn run(
     drop(runtime);
     if let Some(node) = node {
         node.log.close();
-        node.finished.send_replace(true);
+        // Said only once this thread holds nothing any more: whoever waits may open the same directories again.
+        let finished = node.finished.clone();
+        drop(node);
+        finished.send_replace(true);
     }
 }
 
@@ -137,6 +140,7 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
         engine: OnceLock::new(),
         log: handle,
         channels: Channels::default(),
+        disagreement: OnceLock::new(),
         proposals,
         reads,
         view: watch::Sender::new(nobody()),

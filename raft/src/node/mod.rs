@@ -18,6 +18,7 @@ pub(crate) use counters::Counters;
 pub(crate) use life::start;
 pub(crate) use view::{Contact, Leading, View};
 
+use crate::bootstrap::Refused;
 use crate::clock::Clock;
 use crate::config::RaftConfig;
 use crate::engine::Engine;
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub engine: OnceLock<Arc<Engine>>,
     pub log: LogHandle,
     pub channels: Channels,
+    /// Another initial member that was told of other members: set by its question.
+    pub disagreement: OnceLock<Refused>,
     pub proposals: ProposalQueue,
     pub reads: ReadQueue,
     pub view: watch::Sender<View>,

@@ -1,0 +1,8 @@
+//! Whole nodes on loopback: real logs, real stores, real connections.
+
+mod cluster;
+mod identity;
+mod leadership;
+mod reads;
+mod replication;
+mod snapshots;
