@@ -48,7 +48,12 @@ pub(crate) async fn answer(State(state): State<ApiState>, mut request: Request, 
     }
     let template = response.extensions().get::<RouteTemplate>().map(|template| template.0);
     let route = template.or(matched.as_ref().map(MatchedPath::as_str)).unwrap_or("none");
-    state.http_metrics().record(&method, route, response.status(), state.monotonic().saturating_sub(started));
+    state.http_metrics().record(
+        &method,
+        route,
+        response.status(),
+        state.monotonic().saturating_sub(started),
+    );
     let revision = response.extensions().get::<AnswerRevision>().map(|revision| revision.0);
     add_headers(&state, &request_id, revision, response.headers_mut());
     response
@@ -65,7 +70,11 @@ fn is_exempt(path: &str) -> bool {
 }
 
 async fn bounded(state: &ApiState, request: Request, next: Next, in_v2: bool) -> Response {
-    if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > URL_BYTES_MAX) {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|path| path.as_str().len() > URL_BYTES_MAX)
+    {
         let detail = format!("The URL has more than {URL_BYTES_MAX} bytes.");
         return refuse(in_v2, ProblemKind::UrlTooLong, StatusCode::URI_TOO_LONG, detail);
     }
@@ -88,28 +97,53 @@ async fn bounded(state: &ApiState, request: Request, next: Next, in_v2: bool) ->
                 "The request was not finished within {deadline:?}; whether it changed anything is not known. Try again with the same \
                  Idempotency-Key."
             );
-            refuse(in_v2, ProblemKind::DeadlineExceeded, StatusCode::GATEWAY_TIMEOUT, detail)
+            refuse(
+                in_v2,
+                ProblemKind::DeadlineExceeded,
+                StatusCode::GATEWAY_TIMEOUT,
+                detail,
+            )
         }
     }
 }
 
 fn refuse(in_v2: bool, kind: ProblemKind, status: StatusCode, detail: String) -> Response {
-    if in_v2 { Problem::new(kind, detail).into_response() } else { PlainError::new(status, detail).into_response() }
+    if in_v2 {
+        Problem::new(kind, detail).into_response()
+    } else {
+        PlainError::new(status, detail).into_response()
+    }
 }
 
 /// A value that is not known is said by an empty header.
 fn add_headers(state: &ApiState, request_id: &RequestId, revision: Option<Revision>, headers: &mut HeaderMap) {
     let status = state.status();
     let leader = status.leader.as_ref().map_or("", |leader| leader.name.as_str());
-    let contact_ms = status.leader_contact.map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
+    let contact_ms = status
+        .leader_contact
+        .map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
     headers.insert(REQUEST_ID_HEADER, request_id.header_value());
     headers.insert(NODE_HEADER, text(state.node()));
     headers.insert(LEADER_HEADER, text(leader));
     headers.insert(TERM_HEADER, HeaderValue::from(status.term));
-    headers.insert(REVISION_HEADER, HeaderValue::from(revision.unwrap_or_else(|| state.revision())));
-    headers.insert(APPLIED_LAG_HEADER, HeaderValue::from(status.commit_index.saturating_sub(status.applied_index)));
-    headers.insert(LEADER_CONTACT_HEADER, contact_ms.map_or(HeaderValue::from_static(""), HeaderValue::from));
-    headers.insert(ECS_LAG_HEADER, state.ecs_lag_ms().map_or(HeaderValue::from_static(""), HeaderValue::from));
+    headers.insert(
+        REVISION_HEADER,
+        HeaderValue::from(revision.unwrap_or_else(|| state.revision())),
+    );
+    headers.insert(
+        APPLIED_LAG_HEADER,
+        HeaderValue::from(status.commit_index.saturating_sub(status.applied_index)),
+    );
+    headers.insert(
+        LEADER_CONTACT_HEADER,
+        contact_ms.map_or(HeaderValue::from_static(""), HeaderValue::from),
+    );
+    headers.insert(
+        ECS_LAG_HEADER,
+        state
+            .ecs_lag_ms()
+            .map_or(HeaderValue::from_static(""), HeaderValue::from),
+    );
     if state.is_draining() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

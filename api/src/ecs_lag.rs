@@ -31,12 +31,16 @@ impl EcsLag {
         monotonic: Duration,
     ) -> Option<i64> {
         let mut read = self.read.lock().expect("nothing panics under this lock");
-        let fresh = |reading: &Reading| monotonic.saturating_sub(reading.at) < Duration::from_millis(WATERMARK_AGE_MS_MAX);
+        let fresh =
+            |reading: &Reading| monotonic.saturating_sub(reading.at) < Duration::from_millis(WATERMARK_AGE_MS_MAX);
         let watermark_ms = match *read {
             Some(reading) if fresh(&reading) => reading.watermark_ms,
             _ => {
                 let watermark_ms = store.sources().ok().and_then(|sources| oldest(&sources, configured));
-                *read = Some(Reading { at: monotonic, watermark_ms });
+                *read = Some(Reading {
+                    at: monotonic,
+                    watermark_ms,
+                });
                 watermark_ms
             }
         };
@@ -45,7 +49,9 @@ impl EcsLag {
 }
 
 fn oldest(reported: &[SourceStatus], configured: &[String]) -> Option<i64> {
-    let all_reported = configured.iter().all(|name| reported.iter().any(|source| source.source == *name));
+    let all_reported = configured
+        .iter()
+        .all(|name| reported.iter().any(|source| source.source == *name));
     let oldest = reported.iter().map(|source| source.watermark_ms).min()?;
     (all_reported && oldest > 0).then_some(oldest)
 }
@@ -55,7 +61,11 @@ mod tests {
     use super::*;
 
     fn source(name: &str, watermark_ms: i64) -> SourceStatus {
-        SourceStatus { source: name.into(), watermark_ms, ..SourceStatus::default() }
+        SourceStatus {
+            source: name.into(),
+            watermark_ms,
+            ..SourceStatus::default()
+        }
     }
 
     #[test]

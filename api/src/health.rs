@@ -18,13 +18,26 @@ pub(crate) async fn ready(State(state): State<ApiState>, uri: Uri) -> Response {
     let reconciled = match query.lossy("require").as_deref() {
         None => false,
         Some("reconciled") => true,
-        Some(other) => return text(StatusCode::BAD_REQUEST, format!("unknown requirement '{other}'; known is: reconciled\n")),
+        Some(other) => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("unknown requirement '{other}'; known is: reconciled\n"),
+            );
+        }
     };
-    let mut checks = vec![("leader", check_leader(&state)), ("applied", check_applied(&state)), ("serving", check_serving(&state))];
+    let mut checks = vec![
+        ("leader", check_leader(&state)),
+        ("applied", check_applied(&state)),
+        ("serving", check_serving(&state)),
+    ];
     if reconciled {
         checks.push(("reconciled", check_reconciled(&state)));
     }
-    let status = if checks.iter().all(|(_, check)| check.is_ok()) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if checks.iter().all(|(_, check)| check.is_ok()) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let lines = checks.iter().map(|(name, check)| match check {
         Ok(()) => format!("[+]{name} ok\n"),
         Err(why) => format!("[-]{name} failed: {why}\n"),
@@ -51,23 +64,49 @@ fn check_applied(state: &ApiState) -> Result<(), String> {
     let status = state.status();
     let lag = status.commit_index.saturating_sub(status.applied_index);
     let limit = state.config().applied_lag_entries;
-    if lag <= limit { Ok(()) } else { Err(format!("{lag} committed entries are not applied yet, more than {limit}")) }
+    if lag <= limit {
+        Ok(())
+    } else {
+        Err(format!(
+            "{lag} committed entries are not applied yet, more than {limit}"
+        ))
+    }
 }
 
 fn check_serving(state: &ApiState) -> Result<(), String> {
-    if state.is_draining() { Err("the node is draining".to_owned()) } else { Ok(()) }
+    if state.is_draining() {
+        Err("the node is draining".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 fn check_reconciled(state: &ApiState) -> Result<(), String> {
     let reported = state.store().sources().map_err(|error| error.to_string())?;
-    let done = |name: &String| reported.iter().any(|source| source.source == *name && source.reconciled_at_ms > 0);
-    let waiting: Vec<&str> = state.sources().iter().filter(|name| !done(name)).map(String::as_str).collect();
-    if waiting.is_empty() { Ok(()) } else { Err(format!("waiting for the first pass over {}", waiting.join(", "))) }
+    let done = |name: &String| {
+        reported
+            .iter()
+            .any(|source| source.source == *name && source.reconciled_at_ms > 0)
+    };
+    let waiting: Vec<&str> = state
+        .sources()
+        .iter()
+        .filter(|name| !done(name))
+        .map(String::as_str)
+        .collect();
+    if waiting.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("waiting for the first pass over {}", waiting.join(", ")))
+    }
 }
 
 fn text(status: StatusCode, body: String) -> Response {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     (status, headers, body).into_response()
 }

@@ -36,7 +36,9 @@ struct Chunk<Writer> {
 /// The body of a list; an error while nothing was sent yet. Later ones break the connection off.
 pub(crate) async fn list_body<Writer: ListWriter>(writer: Writer) -> Result<Body, ReadFailure> {
     let first = joined(next_chunk(writer)).await?;
-    let Some(rest) = first.rest else { return Ok(Body::from(first.bytes)) };
+    let Some(rest) = first.rest else {
+        return Ok(Body::from(first.bytes));
+    };
     let ahead = Some(next_chunk(rest));
     let chunks = stream::unfold((Some(first.bytes), ahead), |(ready, ahead)| async move {
         if let Some(bytes) = ready {
@@ -64,7 +66,10 @@ fn next_chunk<Writer: ListWriter>(mut writer: Writer) -> JoinHandle<Result<Chunk
                 return Ok(Chunk { bytes, rest: None });
             }
         }
-        Ok(Chunk { bytes, rest: Some(writer) })
+        Ok(Chunk {
+            bytes,
+            rest: Some(writer),
+        })
     })
 }
 
@@ -93,24 +98,53 @@ mod tests {
             }
             out.extend_from_slice(format!("{:08}", self.next).as_bytes());
             self.next += 1;
-            Ok(if self.next == self.end { ListPart::Last } else { ListPart::More })
+            Ok(if self.next == self.end {
+                ListPart::Last
+            } else {
+                ListPart::More
+            })
         }
     }
 
     #[tokio::test]
     async fn every_piece_arrives_in_order_over_many_chunks() {
         let end = 5 * LIST_CHUNK_BYTES / 8;
-        let body = list_body(Counted { next: 0, end, fail_at: None }).await.expect("nothing fails");
+        let body = list_body(Counted {
+            next: 0,
+            end,
+            fail_at: None,
+        })
+        .await
+        .expect("nothing fails");
         let bytes = body.collect().await.expect("nothing fails").to_bytes();
         let expected: String = (0..end).map(|number| format!("{number:08}")).collect();
-        assert!(bytes == expected.as_bytes(), "{} bytes instead of {}", bytes.len(), expected.len());
+        assert!(
+            bytes == expected.as_bytes(),
+            "{} bytes instead of {}",
+            bytes.len(),
+            expected.len()
+        );
     }
 
     #[tokio::test]
     async fn an_early_error_is_an_error_and_a_late_one_breaks_off() {
-        assert!(list_body(Counted { next: 0, end: 10, fail_at: Some(3) }).await.is_err());
+        assert!(
+            list_body(Counted {
+                next: 0,
+                end: 10,
+                fail_at: Some(3)
+            })
+            .await
+            .is_err()
+        );
         let late = LIST_CHUNK_BYTES / 4;
-        let body = list_body(Counted { next: 0, end: late * 2, fail_at: Some(late) }).await.expect("the first chunk is fine");
+        let body = list_body(Counted {
+            next: 0,
+            end: late * 2,
+            fail_at: Some(late),
+        })
+        .await
+        .expect("the first chunk is fine");
         assert!(body.collect().await.is_err());
     }
 }

@@ -26,7 +26,9 @@ pub(crate) struct PageToken {
 
 /// `limit`, 1 to [`PAGE_ITEMS_MAX`].
 pub(crate) fn page_limit(query: &Query) -> Result<usize, Problem> {
-    let Some(limit) = query.number("limit")? else { return Ok(PAGE_ITEMS_DEFAULT) };
+    let Some(limit) = query.number("limit")? else {
+        return Ok(PAGE_ITEMS_DEFAULT);
+    };
     match usize::try_from(limit) {
         Ok(limit) if (1..=PAGE_ITEMS_MAX).contains(&limit) => Ok(limit),
         _ => Err(invalid("limit", &format!("is not between 1 and {PAGE_ITEMS_MAX}"))),
@@ -63,11 +65,22 @@ impl PageToken {
 
     /// The token of a query, if it carries one; `parts` is how many parts it must have.
     pub(crate) fn from_query(query: &Query, query_hash: u64, parts: usize) -> Result<Option<PageToken>, Problem> {
-        let Some(text) = query.bytes("next_token") else { return Ok(None) };
-        let wrong = || invalid("next_token", "is not a token of this query; leave it out to begin again");
+        let Some(text) = query.bytes("next_token") else {
+            return Ok(None);
+        };
+        let wrong = || {
+            invalid(
+                "next_token",
+                "is not a token of this query; leave it out to begin again",
+            )
+        };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
         let token = PageToken::decode(&bytes, query_hash).ok_or_else(wrong)?;
-        if token.last.len() == parts { Ok(Some(token)) } else { Err(wrong()) }
+        if token.last.len() == parts {
+            Ok(Some(token))
+        } else {
+            Err(wrong())
+        }
     }
 
     fn decode(bytes: &[u8], query_hash: u64) -> Option<PageToken> {
@@ -84,7 +97,10 @@ impl PageToken {
             last.push(part.to_vec());
             rest = tail;
         }
-        Some(PageToken { revision: u64::from_be_bytes(*revision), last })
+        Some(PageToken {
+            revision: u64::from_be_bytes(*revision),
+            last,
+        })
     }
 }
 
@@ -98,17 +114,33 @@ mod tests {
 
     #[test]
     fn a_token_comes_back_as_it_was() {
-        let token = PageToken { revision: 17, last: vec![b"arn".to_vec(), b"".to_vec()] };
+        let token = PageToken {
+            revision: 17,
+            last: vec![b"arn".to_vec(), b"".to_vec()],
+        };
         let text = token.encode(5);
-        assert_eq!(PageToken::from_query(&given(&text), 5, 2).expect("it is valid"), Some(token));
+        assert_eq!(
+            PageToken::from_query(&given(&text), 5, 2).expect("it is valid"),
+            Some(token)
+        );
     }
 
     #[test]
     fn tokens_of_other_queries_and_broken_ones_are_refused() {
-        let text = PageToken { revision: 17, last: vec![b"arn".to_vec()] }.encode(5);
+        let text = PageToken {
+            revision: 17,
+            last: vec![b"arn".to_vec()],
+        }
+        .encode(5);
         assert!(PageToken::from_query(&given(&text), 6, 1).is_err());
         assert!(PageToken::from_query(&given(&text), 5, 2).is_err());
-        for wrong in ["x", "!!!!", "AQ", &text[..text.len() - 2], "AQAAAAAAAAAFAAAAAAAAABH_____"] {
+        for wrong in [
+            "x",
+            "!!!!",
+            "AQ",
+            &text[..text.len() - 2],
+            "AQAAAAAAAAAFAAAAAAAAABH_____",
+        ] {
             assert!(PageToken::from_query(&given(wrong), 5, 1).is_err(), "{wrong}");
         }
     }

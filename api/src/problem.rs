@@ -62,31 +62,71 @@ impl ProblemKind {
             Kind::ResourceMissing => (Status::NOT_FOUND, "resource_missing", "No such resource"),
             Kind::EnvironmentMissing => (Status::NOT_FOUND, "environment_missing", "No such environment"),
             Kind::KeyMissing => (Status::NOT_FOUND, "key_missing", "No such key"),
-            Kind::MethodNotAllowed => (Status::METHOD_NOT_ALLOWED, "method_not_allowed", "The route has no such method"),
-            Kind::IdempotencyConflict => {
-                (Status::CONFLICT, "idempotency_conflict", "The idempotency key was used for another request")
-            }
+            Kind::MethodNotAllowed => (
+                Status::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "The route has no such method",
+            ),
+            Kind::IdempotencyConflict => (
+                Status::CONFLICT,
+                "idempotency_conflict",
+                "The idempotency key was used for another request",
+            ),
             Kind::EnvironmentExists => (Status::CONFLICT, "environment_exists", "The environment exists"),
-            Kind::EnvironmentDeleting => (Status::CONFLICT, "environment_deleting", "The environment is being deleted"),
+            Kind::EnvironmentDeleting => (
+                Status::CONFLICT,
+                "environment_deleting",
+                "The environment is being deleted",
+            ),
             Kind::Compacted => (Status::GONE, "compacted", "The revision is no longer kept"),
-            Kind::PreconditionFailed => (Status::PRECONDITION_FAILED, "precondition_failed", "The precondition does not hold"),
-            Kind::BodyTooLarge => (Status::PAYLOAD_TOO_LARGE, "body_too_large", "The request body is too large"),
+            Kind::PreconditionFailed => (
+                Status::PRECONDITION_FAILED,
+                "precondition_failed",
+                "The precondition does not hold",
+            ),
+            Kind::BodyTooLarge => (
+                Status::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The request body is too large",
+            ),
             Kind::UrlTooLong => (Status::URI_TOO_LONG, "url_too_long", "The URL is too long"),
             Kind::Refused => (Status::UNPROCESSABLE_ENTITY, "refused", "The request was refused"),
-            Kind::ClusterRefused => (Status::UNPROCESSABLE_ENTITY, "cluster_refused", "The cluster cannot be used"),
-            Kind::TaskDefinitionRefused => {
-                (Status::UNPROCESSABLE_ENTITY, "task_definition_refused", "The task definition cannot be used")
-            }
+            Kind::ClusterRefused => (
+                Status::UNPROCESSABLE_ENTITY,
+                "cluster_refused",
+                "The cluster cannot be used",
+            ),
+            Kind::TaskDefinitionRefused => (
+                Status::UNPROCESSABLE_ENTITY,
+                "task_definition_refused",
+                "The task definition cannot be used",
+            ),
             Kind::Overloaded => (Status::TOO_MANY_REQUESTS, "overloaded", "Too much is waiting already"),
-            Kind::TooManyStreams => (Status::TOO_MANY_REQUESTS, "too_many_streams", "Too many streams run already"),
-            Kind::Internal => (Status::INTERNAL_SERVER_ERROR, "internal", "Unexpected internal server error"),
+            Kind::TooManyStreams => (
+                Status::TOO_MANY_REQUESTS,
+                "too_many_streams",
+                "Too many streams run already",
+            ),
+            Kind::Internal => (
+                Status::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Unexpected internal server error",
+            ),
             Kind::NoLeader => (Status::SERVICE_UNAVAILABLE, "no_leader", "No leader is known"),
             Kind::Behind => (Status::SERVICE_UNAVAILABLE, "behind", "This node has not caught up"),
-            Kind::TooStale => (Status::SERVICE_UNAVAILABLE, "too_stale", "This node's state is older than asked for"),
+            Kind::TooStale => (
+                Status::SERVICE_UNAVAILABLE,
+                "too_stale",
+                "This node's state is older than asked for",
+            ),
             Kind::Stopping => (Status::SERVICE_UNAVAILABLE, "stopping", "This node is stopping"),
             Kind::EcsUnavailable => (Status::SERVICE_UNAVAILABLE, "ecs_unavailable", "ECS could not be asked"),
             Kind::OutcomeUnknown => (Status::GATEWAY_TIMEOUT, "outcome_unknown", "The outcome is not known"),
-            Kind::DeadlineExceeded => (Status::GATEWAY_TIMEOUT, "deadline_exceeded", "The request took too long"),
+            Kind::DeadlineExceeded => (
+                Status::GATEWAY_TIMEOUT,
+                "deadline_exceeded",
+                "The request took too long",
+            ),
         }
     }
 }
@@ -107,11 +147,19 @@ pub(crate) struct Cause(pub(crate) String);
 
 impl Problem {
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Problem {
-        Problem { kind, detail: detail.into(), members: Map::new(), cause: None }
+        Problem {
+            kind,
+            detail: detail.into(),
+            members: Map::new(),
+            cause: None,
+        }
     }
 
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Problem {
-        let mut problem = Problem::new(ProblemKind::Internal, "The cause is in this node's log, under the request id.");
+        let mut problem = Problem::new(
+            ProblemKind::Internal,
+            "The cause is in this node's log, under the request id.",
+        );
         problem.cause = Some(cause.to_string());
         problem
     }
@@ -163,9 +211,14 @@ impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         let (status, _, _) = self.kind.parts();
         let mut response = status.into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         if let Some(cause) = self.cause.take() {
             response.extensions_mut().insert(Cause(cause));
@@ -251,7 +304,10 @@ impl From<ProposeError> for Problem {
             ProposeError::Overloaded => ProblemKind::Overloaded,
             ProposeError::Stopped(_) => ProblemKind::Stopping,
             ProposeError::Unknown { .. } => {
-                let detail = format!("{} Try again with the same Idempotency-Key, on this node or another.", sentence(&error));
+                let detail = format!(
+                    "{} Try again with the same Idempotency-Key, on this node or another.",
+                    sentence(&error)
+                );
                 return Problem::new(ProblemKind::OutcomeUnknown, detail);
             }
         };
@@ -264,7 +320,8 @@ impl From<Refusal> for Problem {
         let kind = match refusal.code() {
             RefusalCode::PreconditionFailed => {
                 let current = refusal.detail.parse::<u64>().unwrap_or(0);
-                return Problem::new(ProblemKind::PreconditionFailed, refusal.message).with("current_revision", current);
+                return Problem::new(ProblemKind::PreconditionFailed, refusal.message)
+                    .with("current_revision", current);
             }
             RefusalCode::IdempotencyConflict => ProblemKind::IdempotencyConflict,
             RefusalCode::EnvironmentExists => ProblemKind::EnvironmentExists,
@@ -320,5 +377,21 @@ mod tests {
     fn the_cause_of_an_internal_error_stays_inside() {
         let body = String::from_utf8(Problem::internal("/secret/path").body("r-1")).expect("a body is text");
         assert!(!body.contains("secret"), "{body}");
+    }
+
+    #[test]
+    fn the_end_of_a_watch_says_where_to_begin_again() {
+        let problem = Problem::from(WatchEnd::Compacted { asked: 3, oldest: 9 });
+        let line: Value = serde_json::from_slice(&problem.stream_line()).expect("a line is JSON");
+        assert_eq!(
+            line,
+            json!({
+                "type": "ERROR",
+                "code": "compacted",
+                "title": "The revision is no longer kept",
+                "detail": "Revision 3 is compacted; the oldest kept is 9.",
+                "oldest_revision": 9,
+            })
+        );
     }
 }

@@ -37,7 +37,9 @@ impl Query {
 
     /// Whether some name was given more than once.
     pub(crate) fn has_repeated_name(&self) -> bool {
-        self.names().enumerate().any(|(position, name)| self.names().skip(position + 1).any(|other| other == name))
+        self.names()
+            .enumerate()
+            .any(|(position, name)| self.names().skip(position + 1).any(|other| other == name))
     }
 
     /// The first value of that name, its bytes; an empty value counts as not given.
@@ -48,7 +50,8 @@ impl Query {
 
     /// The first value of that name as text, with a replacement for what is none; empty: not given.
     pub(crate) fn lossy(&self, name: &str) -> Option<String> {
-        self.bytes(name).map(|value| String::from_utf8_lossy(value).into_owned())
+        self.bytes(name)
+            .map(|value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// The first value of that name as text.
@@ -60,7 +63,9 @@ impl Query {
     /// The value of that name as a number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        let number = text.parse::<u64>().map_err(|_| invalid(name, "is not a whole number of 0 or more"))?;
+        let number = text
+            .parse::<u64>()
+            .map_err(|_| invalid(name, "is not a whole number of 0 or more"))?;
         Ok(Some(number))
     }
 
@@ -72,7 +77,10 @@ impl Query {
             }
         }
         if self.has_repeated_name() {
-            return Err(Problem::new(ProblemKind::InvalidParameter, "A query parameter is given more than once."));
+            return Err(Problem::new(
+                ProblemKind::InvalidParameter,
+                "A query parameter is given more than once.",
+            ));
         }
         Ok(())
     }
@@ -80,13 +88,20 @@ impl Query {
 
 /// What is wrong with a parameter's value.
 pub(crate) fn invalid(name: &str, what: &str) -> Problem {
-    Problem::new(ProblemKind::InvalidParameter, format!("The query parameter '{name}' {what}.")).with("parameter", name)
+    Problem::new(
+        ProblemKind::InvalidParameter,
+        format!("The query parameter '{name}' {what}."),
+    )
+    .with("parameter", name)
 }
 
 /// The known name that was probably meant.
 pub(crate) fn suggestion<'known>(given: &str, known: &[&'known str]) -> Option<&'known str> {
     let similarity = |name: &&str| strsim::jaro_winkler(&given.to_lowercase(), name);
-    let best = known.iter().copied().max_by(|left, right| similarity(left).total_cmp(&similarity(right)))?;
+    let best = known
+        .iter()
+        .copied()
+        .max_by(|left, right| similarity(left).total_cmp(&similarity(right)))?;
     (similarity(&best) >= SUGGESTION_SIMILARITY_MIN).then_some(best)
 }
 
@@ -101,7 +116,10 @@ fn unknown(given: &str, known: &[&str]) -> Problem {
 }
 
 fn decode(text: &str) -> Vec<u8> {
-    let spaced: Vec<u8> = text.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
+    let spaced: Vec<u8> = text
+        .bytes()
+        .map(|byte| if byte == b'+' { b' ' } else { byte })
+        .collect();
     percent_decode(&spaced).collect()
 }
 
@@ -122,15 +140,29 @@ mod tests {
 
     #[test]
     fn unknown_names_come_with_a_suggestion() {
-        let problem = Query::parse(Some("statsu=x")).only(&["status", "cluster"]).expect_err("it is not known");
-        assert_eq!(problem.detail(), "The query parameter 'statsu' is not known here. Did you mean 'status'?");
-        let problem = Query::parse(Some("zzz=x")).only(&["status", "cluster"]).expect_err("it is not known");
-        assert_eq!(problem.detail(), "The query parameter 'zzz' is not known here. Known are: status, cluster.");
+        let problem = Query::parse(Some("statsu=x"))
+            .only(&["status", "cluster"])
+            .expect_err("it is not known");
+        assert_eq!(
+            problem.detail(),
+            "The query parameter 'statsu' is not known here. Did you mean 'status'?"
+        );
+        let problem = Query::parse(Some("zzz=x"))
+            .only(&["status", "cluster"])
+            .expect_err("it is not known");
+        assert_eq!(
+            problem.detail(),
+            "The query parameter 'zzz' is not known here. Known are: status, cluster."
+        );
     }
 
     #[test]
     fn repeated_names_are_refused() {
         assert!(Query::parse(Some("status=a&status=a")).only(&["status"]).is_err());
-        assert!(Query::parse(Some("status=a&cluster=a")).only(&["status", "cluster"]).is_ok());
+        assert!(
+            Query::parse(Some("status=a&cluster=a"))
+                .only(&["status", "cluster"])
+                .is_ok()
+        );
     }
 }

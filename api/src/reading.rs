@@ -43,16 +43,24 @@ impl From<StoreError> for ReadFailure {
 
 impl Reading {
     /// Sees everything acknowledged before it began.
-    pub(crate) const LINEARIZABLE: Reading = Reading { consistency: Consistency::Linearizable, min_revision: 0 };
+    pub(crate) const LINEARIZABLE: Reading = Reading {
+        consistency: Consistency::Linearizable,
+        min_revision: 0,
+    };
 
     /// Whatever this node has, once it has come to `min_revision`.
     pub(crate) fn at_least(min_revision: Revision) -> Reading {
-        Reading { consistency: Consistency::Stale { max: None }, min_revision }
+        Reading {
+            consistency: Consistency::Stale { max: None },
+            min_revision,
+        }
     }
 
     /// By `X-Blox-Consistency`; `Err`: the value that is neither.
     pub(crate) fn from_header(headers: &HeaderMap) -> Result<Reading, String> {
-        let Some(value) = headers.get(CONSISTENCY_HEADER) else { return Ok(Reading::LINEARIZABLE) };
+        let Some(value) = headers.get(CONSISTENCY_HEADER) else {
+            return Ok(Reading::LINEARIZABLE);
+        };
         match value.as_bytes() {
             b"" | b"linearizable" => Ok(Reading::LINEARIZABLE),
             b"stale" => Ok(Reading::at_least(0)),
@@ -71,7 +79,10 @@ impl Reading {
             Some("stale") => Consistency::Stale { max },
             Some(_) => return Err(invalid("consistency", "is neither 'linearizable' nor 'stale'")),
         };
-        Ok(Reading { consistency, min_revision: query.number("min_revision")?.unwrap_or(0) })
+        Ok(Reading {
+            consistency,
+            min_revision: query.number("min_revision")?.unwrap_or(0),
+        })
     }
 }
 
@@ -128,7 +139,15 @@ mod tests {
         assert_eq!(read("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(read("2s"), Some(Duration::from_secs(2)));
         assert_eq!(read("1m"), Some(Duration::from_secs(60)));
-        for wrong in ["", "2", "s", "-1s", "2h", "99999999999999999999s", "18446744073709551615s"] {
+        for wrong in [
+            "",
+            "2",
+            "s",
+            "-1s",
+            "2h",
+            "99999999999999999999s",
+            "18446744073709551615s",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }
@@ -139,7 +158,12 @@ mod tests {
         assert!(reading("max_stale=2s").is_err());
         assert!(reading("consistency=linearizable&max_stale=2s").is_err());
         let stale = reading("consistency=stale&max_stale=2s&min_revision=9").expect("it is valid");
-        assert_eq!(stale.consistency, Consistency::Stale { max: Some(Duration::from_secs(2)) });
+        assert_eq!(
+            stale.consistency,
+            Consistency::Stale {
+                max: Some(Duration::from_secs(2))
+            }
+        );
         assert_eq!(stale.min_revision, 9);
         assert!(reading("consistency=eventual").is_err());
     }

@@ -28,13 +28,20 @@ pub(crate) enum BodyError {
 impl ApiState {
     /// Reads a body of at most `limit` bytes.
     pub(crate) async fn read_body(&self, mut body: Body, limit: usize) -> Result<RequestBody, BodyError> {
-        let announced = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit);
+        let announced = body
+            .size_hint()
+            .exact()
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(limit);
         if announced > limit {
             discard(&mut body, 0).await;
             return Err(BodyError::TooLarge(limit));
         }
         let share = u32::try_from(announced).unwrap_or(u32::MAX);
-        let share = self.body_bytes().try_acquire_many_owned(share).map_err(|_| BodyError::Overloaded)?;
+        let share = self
+            .body_bytes()
+            .try_acquire_many_owned(share)
+            .map_err(|_| BodyError::Overloaded)?;
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
@@ -45,7 +52,10 @@ impl ApiState {
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(RequestBody { bytes: bytes.freeze(), _share: share })
+        Ok(RequestBody {
+            bytes: bytes.freeze(),
+            _share: share,
+        })
     }
 }
 

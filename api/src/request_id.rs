@@ -17,7 +17,10 @@ impl RequestId {
         let usable = |text: &&str| {
             !text.is_empty() && text.len() <= REQUEST_ID_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
         };
-        let given = headers.get(REQUEST_ID_HEADER).and_then(|value| value.to_str().ok()).filter(usable);
+        let given = headers
+            .get(REQUEST_ID_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(usable);
         RequestId(given.map_or_else(make, str::to_owned))
     }
 
@@ -38,7 +41,10 @@ mod tests {
     fn only_usable_ids_are_taken_over() {
         let id = |text: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID_HEADER, HeaderValue::from_bytes(text.as_bytes()).expect("a header value"));
+            headers.insert(
+                REQUEST_ID_HEADER,
+                HeaderValue::from_bytes(text.as_bytes()).expect("a header value"),
+            );
             RequestId::of(&headers, || "made".into())
         };
         assert_eq!(id("abc-1").as_str(), "abc-1");

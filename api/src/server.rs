@@ -58,7 +58,10 @@ pub async fn serve(listener: TcpListener, state: ApiState, shutdown: Cancellatio
     state.start_draining();
     state.end_streams();
     let all_ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(state.config().shutdown_grace, all_ended).await.is_err() {
+    if tokio::time::timeout(state.config().shutdown_grace, all_ended)
+        .await
+        .is_err()
+    {
         tracing::warn!("connections were still busy at the end of the grace and are cut");
     }
     connections.shutdown().await;
@@ -77,6 +80,7 @@ async fn serve_connection(stream: TcpStream, routes: Router, state: ApiState, sh
         .timer(TokioTimer::new())
         .header_read_timeout(state.config().keep_alive)
         .max_buf_size(REQUEST_HEAD_BYTES_MAX)
+        .max_header_size(REQUEST_HEAD_BYTES_MAX)
         .max_headers(REQUEST_HEADERS_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

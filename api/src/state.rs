@@ -152,7 +152,9 @@ impl ApiState {
 
     /// Streams and watches that run now.
     pub(crate) fn streams_running(&self) -> usize {
-        self.config().streams.saturating_sub(self.inner.streams.available_permits())
+        self.config()
+            .streams
+            .saturating_sub(self.inner.streams.available_permits())
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -170,7 +172,9 @@ impl ApiState {
 
     /// How far behind ECS the state is, as known within the last half second; `None`: not known.
     pub(crate) fn ecs_lag_ms(&self) -> Option<i64> {
-        self.inner.ecs_lag.milliseconds(self.store(), self.sources(), self.wall_ms(), self.monotonic())
+        self.inner
+            .ecs_lag
+            .milliseconds(self.store(), self.sources(), self.wall_ms(), self.monotonic())
     }
 
     pub(crate) fn wall_ms(&self) -> i64 {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,9 +10,13 @@ use blox_store::{WatchBatch, WatchEnd, Watcher};
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::ApiState;
+
+/// How long what was sent last has to leave before a stream breaks off: a broken body takes along whatever is not written yet.
+const LAST_LINE_GRACE: Duration = Duration::from_millis(50);
 
 /// A place among the streams that may run at once; given back when it is dropped.
 pub(crate) struct StreamPlace {
@@ -48,32 +53,47 @@ pub(crate) struct StreamSource {
     ending: CancellationToken,
     /// Told of silence after this long; `None`: never.
     idle: Option<Duration>,
+    /// When the present silence began.
+    silent_since: Instant,
     _place: StreamPlace,
 }
 
 impl StreamSource {
     pub(crate) fn new(watcher: Watcher, state: &ApiState, idle: Option<Duration>, place: StreamPlace) -> StreamSource {
-        StreamSource { watcher, ending: state.streams_end(), idle, _place: place }
+        StreamSource {
+            watcher,
+            ending: state.streams_end(),
+            idle,
+            silent_since: Instant::now(),
+            _place: place,
+        }
     }
 
     pub(crate) fn delivered(&self) -> u64 {
         self.watcher.delivered()
     }
 
-    /// The next changes, whole revisions in order.
+    /// The next changes, whole revisions in order. Revisions that hold nothing asked for do not end a silence.
     pub(crate) async fn next(&mut self) -> Result<StreamEvent, StreamEnd> {
-        let idle = self.idle;
-        let silence = async move {
-            match idle {
-                Some(idle) => tokio::time::sleep(idle).await,
-                None => std::future::pending().await,
+        loop {
+            let idle_at = self.idle.map(|idle| self.silent_since + idle);
+            let silence = async move {
+                match idle_at {
+                    Some(idle_at) => tokio::time::sleep_until(idle_at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                biased;
+                () = self.ending.cancelled() => return Err(StreamEnd::Stopping),
+                () = silence => StreamEvent::Idle(self.watcher.delivered()),
+                batch = self.watcher.next() => StreamEvent::Batch(batch.map_err(StreamEnd::Watch)?),
+            };
+            if matches!(&event, StreamEvent::Batch(batch) if batch.changes.is_empty()) {
+                continue;
             }
-        };
-        tokio::select! {
-            biased;
-            () = self.ending.cancelled() => Err(StreamEnd::Stopping),
-            batch = self.watcher.next() => batch.map(StreamEvent::Batch).map_err(StreamEnd::Watch),
-            () = silence => Ok(StreamEvent::Idle(self.watcher.delivered())),
+            self.silent_since = Instant::now();
+            return Ok(event);
         }
     }
 }
@@ -98,22 +118,20 @@ where
         Breaking,
         Over,
     }
-    let step = std::sync::Arc::new(step);
+    let step = Arc::new(step);
     let chunks = stream::unfold(Phase::Running(writer), move |phase| {
-        let step = std::sync::Arc::clone(&step);
+        let step = Arc::clone(&step);
         async move {
             let mut writer = match phase {
                 Phase::Running(writer) => writer,
-                Phase::Breaking => {
-                    return Some((Err(io::Error::other("the stream was broken off")), Phase::Over));
-                }
+                Phase::Breaking => return break_off(Phase::Over).await,
                 Phase::Over => return None,
             };
             loop {
                 let (next, done) = step(writer).await;
                 writer = next;
                 match (done.bytes.is_empty(), done.broken) {
-                    (true, true) => return Some((Err(io::Error::other("the stream was broken off")), Phase::Over)),
+                    (true, true) => return break_off(Phase::Over).await,
                     (false, true) => return Some((Ok(Bytes::from(done.bytes)), Phase::Breaking)),
                     (false, false) => return Some((Ok(Bytes::from(done.bytes)), Phase::Running(writer))),
                     (true, false) => {}
@@ -122,4 +140,9 @@ where
         }
     });
     Body::from_stream(chunks)
+}
+
+async fn break_off<Phase>(over: Phase) -> Option<(io::Result<Bytes>, Phase)> {
+    tokio::time::sleep(LAST_LINE_GRACE).await;
+    Some((Err(io::Error::other("the stream was broken off")), over))
 }

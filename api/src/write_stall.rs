@@ -19,7 +19,12 @@ pub(crate) struct WriteStall<Stream> {
 
 impl<Stream> WriteStall<Stream> {
     pub(crate) fn new(stream: Stream, limit: Duration) -> WriteStall<Stream> {
-        WriteStall { stream, limit, timer: Box::pin(sleep(limit)), stalled: false }
+        WriteStall {
+            stream,
+            limit,
+            timer: Box::pin(sleep(limit)),
+            stalled: false,
+        }
     }
 
     /// Passes what a write said on; a pending one starts the timer, and fails when it has run out.

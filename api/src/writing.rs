@@ -69,10 +69,18 @@ impl ApiState {
             .propose(command, self.config().propose_deadline)
             .await
             .map_err(WriteFailure::Propose)?;
-        let Outcome { revision, replayed, result } = outcome;
+        let Outcome {
+            revision,
+            replayed,
+            result,
+        } = outcome;
         match result {
             Some(outcome::Result::Refusal(refusal)) => Err(WriteFailure::Refused(refusal)),
-            Some(result) => Ok(Written { revision, replayed, result }),
+            Some(result) => Ok(Written {
+                revision,
+                replayed,
+                result,
+            }),
             None => Err(WriteFailure::Unexpected("the outcome is empty".to_owned())),
         }
     }
@@ -85,21 +93,34 @@ pub(crate) fn idempotency(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Option<Idempotency>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_HEADER) else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
+    let Some(value) = headers.get(IDEMPOTENCY_HEADER) else {
+        return Ok(None);
+    };
+    let key = value
+        .to_str()
+        .ok()
+        .filter(|key| !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX);
     let Some(key) = key else {
         let detail = format!("Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters.");
         return Err(Problem::new(ProblemKind::InvalidHeader, detail));
     };
     let mut hash = Xxh3::new();
-    for part in [uri.query().unwrap_or_default().as_bytes(), condition(headers, header::IF_MATCH), condition(headers, header::IF_NONE_MATCH)] {
+    for part in [
+        uri.query().unwrap_or_default().as_bytes(),
+        condition(headers, header::IF_MATCH),
+        condition(headers, header::IF_NONE_MATCH),
+    ] {
         if !part.is_empty() {
             hash.update(part);
             hash.update(b"\n");
         }
     }
     hash.update(body);
-    Ok(Some(Idempotency { scope: format!("{method} {}", uri.path()), key: key.to_owned(), body_hash: hash.digest() }))
+    Ok(Some(Idempotency {
+        scope: format!("{method} {}", uri.path()),
+        key: key.to_owned(),
+        body_hash: hash.digest(),
+    }))
 }
 
 fn condition(headers: &HeaderMap, name: HeaderName) -> &[u8] {

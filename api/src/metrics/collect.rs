@@ -26,8 +26,18 @@ pub(crate) async fn show(State(state): State<ApiState>) -> Response {
 
 fn gather(state: &ApiState) -> Result<String, ReadFailure> {
     let mut page = MetricsPage::default();
-    page.gauge("blox_build_info", "Always 1; its labels say what runs.", &[("version", state.version()), ("node", state.node())], 1.0);
-    page.gauge("blox_watchers", "Streams and watches that run now.", &[], state.streams_running() as f64);
+    page.gauge(
+        "blox_build_info",
+        "Always 1; its labels say what runs.",
+        &[("version", state.version()), ("node", state.node())],
+        1.0,
+    );
+    page.gauge(
+        "blox_watchers",
+        "Streams and watches that run now.",
+        &[],
+        state.streams_running() as f64,
+    );
     state.http_metrics().collect(&mut page);
     gather_consensus(state, &mut page);
     gather_state(state, &mut page);
@@ -42,16 +52,51 @@ fn gather(state: &ApiState) -> Result<String, ReadFailure> {
 fn gather_consensus(state: &ApiState, page: &mut MetricsPage) {
     let status = state.status();
     let flag = |set: bool| f64::from(u8::from(set));
-    page.gauge("blox_raft_is_leader", "1 while this node leads.", &[], flag(status.role == Role::Leader));
-    page.gauge("blox_raft_has_leader", "1 while a leader is known.", &[], flag(status.leader.is_some()));
+    page.gauge(
+        "blox_raft_is_leader",
+        "1 while this node leads.",
+        &[],
+        flag(status.role == Role::Leader),
+    );
+    page.gauge(
+        "blox_raft_has_leader",
+        "1 while a leader is known.",
+        &[],
+        flag(status.leader.is_some()),
+    );
     page.gauge("blox_raft_term", "Current term.", &[], status.term as f64);
-    page.gauge("blox_raft_commit_index", "Highest log index known to be committed.", &[], status.commit_index as f64);
-    page.gauge("blox_raft_applied_index", "Highest log index applied to the state.", &[], status.applied_index as f64);
+    page.gauge(
+        "blox_raft_commit_index",
+        "Highest log index known to be committed.",
+        &[],
+        status.commit_index as f64,
+    );
+    page.gauge(
+        "blox_raft_applied_index",
+        "Highest log index applied to the state.",
+        &[],
+        status.applied_index as f64,
+    );
     let lag = status.commit_index.saturating_sub(status.applied_index);
-    page.gauge("blox_raft_apply_lag_entries", "Committed entries that are not applied yet.", &[], lag as f64);
-    page.counter("blox_raft_leader_changes_total", "Leader changes seen by this process.", &[], status.leader_changes as f64);
+    page.gauge(
+        "blox_raft_apply_lag_entries",
+        "Committed entries that are not applied yet.",
+        &[],
+        lag as f64,
+    );
+    page.counter(
+        "blox_raft_leader_changes_total",
+        "Leader changes seen by this process.",
+        &[],
+        status.leader_changes as f64,
+    );
     if let Some(contact) = status.leader_contact {
-        page.gauge("blox_raft_leader_contact_seconds", "Time since a leader with a quorum was heard of.", &[], contact.as_secs_f64());
+        page.gauge(
+            "blox_raft_leader_contact_seconds",
+            "Time since a leader with a quorum was heard of.",
+            &[],
+            contact.as_secs_f64(),
+        );
     }
     for (name, value) in state.cluster().metrics() {
         if name.ends_with("_total") {
@@ -64,9 +109,24 @@ fn gather_consensus(state: &ApiState, page: &mut MetricsPage) {
 
 fn gather_state(state: &ApiState, page: &mut MetricsPage) {
     let progress = state.progress();
-    page.gauge("blox_store_revision", "Revision of the state.", &[], progress.revision as f64);
-    page.gauge("blox_store_oldest_revision", "Oldest revision still kept.", &[], state.store().oldest_revision() as f64);
-    page.gauge("blox_session", "Current session (fencing epoch).", &[], progress.session as f64);
+    page.gauge(
+        "blox_store_revision",
+        "Revision of the state.",
+        &[],
+        progress.revision as f64,
+    );
+    page.gauge(
+        "blox_store_oldest_revision",
+        "Oldest revision still kept.",
+        &[],
+        state.store().oldest_revision() as f64,
+    );
+    page.gauge(
+        "blox_session",
+        "Current session (fencing epoch).",
+        &[],
+        progress.session as f64,
+    );
 }
 
 fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage) {
@@ -79,13 +139,28 @@ fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage
         ("poison", status.quarantined),
     ] {
         let labels = [("source", source), ("outcome", outcome)];
-        page.counter("blox_events_total", "Observations by what became of them.", &labels, count as f64);
+        page.counter(
+            "blox_events_total",
+            "Observations by what became of them.",
+            &labels,
+            count as f64,
+        );
     }
     let labels = [("source", source)];
-    page.counter("blox_event_version_gaps_total", "ECS versions jumped over between events.", &labels, status.gaps as f64);
+    page.counter(
+        "blox_event_version_gaps_total",
+        "ECS versions jumped over between events.",
+        &labels,
+        status.gaps as f64,
+    );
     if status.watermark_ms > 0 {
         let lag_seconds = state.wall_ms().saturating_sub(status.watermark_ms).max(0) as f64 / 1000.0;
-        page.gauge("blox_event_lag_seconds", "How far behind its queue a source is.", &labels, lag_seconds);
+        page.gauge(
+            "blox_event_lag_seconds",
+            "How far behind its queue a source is.",
+            &labels,
+            lag_seconds,
+        );
     }
     if status.reconciled_at_ms > 0 {
         page.gauge(
@@ -95,9 +170,18 @@ fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage
             status.reconciled_at_ms as f64 / 1000.0,
         );
     }
-    for (kind, count) in [("added", status.drift_added), ("changed", status.drift_changed), ("gone", status.drift_gone)] {
+    for (kind, count) in [
+        ("added", status.drift_added),
+        ("changed", status.drift_changed),
+        ("gone", status.drift_gone),
+    ] {
         let labels = [("source", source), ("kind", kind)];
-        page.counter("blox_reconcile_drift_total", "Differences that reconcile found.", &labels, count as f64);
+        page.counter(
+            "blox_reconcile_drift_total",
+            "Differences that reconcile found.",
+            &labels,
+            count as f64,
+        );
     }
 }
 
@@ -105,16 +189,43 @@ fn gather_daemons(state: &ApiState, page: &mut MetricsPage) -> Result<(), ReadFa
     let view = state.store().view()?;
     for environment in view.environments()? {
         let summary = state.daemons().summary(&view, &environment)?;
-        let cluster = environment.spec.as_ref().map_or("", |spec| cluster_name_of(&spec.cluster_arn));
+        let cluster = environment
+            .spec
+            .as_ref()
+            .map_or("", |spec| cluster_name_of(&spec.cluster_arn));
         let labels = [("cluster", cluster), ("daemon", environment.name.as_str())];
         for (name, help, count) in [
             ("blox_daemon_desired", "Eligible instances.", summary.desired),
-            ("blox_daemon_current", "Eligible instances that run the daemon.", summary.current),
-            ("blox_daemon_ready", "Eligible instances whose daemon is RUNNING.", summary.ready),
-            ("blox_daemon_updated", "Eligible instances that run the wanted revision.", summary.updated),
-            ("blox_daemon_available", "Ready daemons that count as available.", summary.available),
-            ("blox_daemon_unavailable", "Eligible instances without an available daemon.", summary.unavailable),
-            ("blox_daemon_misscheduled", "Instances that run the daemon and should not.", summary.misscheduled),
+            (
+                "blox_daemon_current",
+                "Eligible instances that run the daemon.",
+                summary.current,
+            ),
+            (
+                "blox_daemon_ready",
+                "Eligible instances whose daemon is RUNNING.",
+                summary.ready,
+            ),
+            (
+                "blox_daemon_updated",
+                "Eligible instances that run the wanted revision.",
+                summary.updated,
+            ),
+            (
+                "blox_daemon_available",
+                "Ready daemons that count as available.",
+                summary.available,
+            ),
+            (
+                "blox_daemon_unavailable",
+                "Eligible instances without an available daemon.",
+                summary.unavailable,
+            ),
+            (
+                "blox_daemon_misscheduled",
+                "Instances that run the daemon and should not.",
+                summary.misscheduled,
+            ),
         ] {
             page.gauge(name, help, &labels, count as f64);
         }

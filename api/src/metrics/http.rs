@@ -10,8 +10,9 @@ use axum::http::{Method, StatusCode};
 use crate::metrics::MetricsPage;
 
 /// Upper bounds of the duration buckets, seconds.
-const DURATION_BUCKETS_SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const DURATION_BUCKETS_SECONDS: [f64; 14] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 /// What the HTTP interface counts. Its labels are bounded: route templates, known methods, status codes.
 #[derive(Default)]
@@ -38,7 +39,11 @@ struct Histogram {
 impl HttpMetrics {
     /// Counts one answer; of a stream, the time to its head.
     pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, duration: Duration) {
-        let labels = Labels { route: route.to_owned(), method: method_label(method), code: status.as_u16() };
+        let labels = Labels {
+            route: route.to_owned(),
+            method: method_label(method),
+            code: status.as_u16(),
+        };
         let seconds = duration.as_secs_f64();
         let mut durations = self.durations.lock().expect("nothing panics under this lock");
         let histogram = durations.entry(labels).or_default();

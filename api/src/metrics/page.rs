@@ -51,12 +51,23 @@ impl MetricsPage {
         let bucket = format!("{name}_bucket");
         let infinite = (f64::INFINITY, count);
         for (bound, below) in buckets.iter().chain([&infinite]) {
-            let bound = if bound.is_infinite() { "+Inf".to_owned() } else { bound.to_string() };
+            let bound = if bound.is_infinite() {
+                "+Inf".to_owned()
+            } else {
+                bound.to_string()
+            };
             let labels: Vec<(&str, &str)> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
             self.sample(MetricKind::Histogram, name, &bucket, help, &labels, *below as f64);
         }
         self.sample(MetricKind::Histogram, name, &format!("{name}_sum"), help, labels, sum);
-        self.sample(MetricKind::Histogram, name, &format!("{name}_count"), help, labels, count as f64);
+        self.sample(
+            MetricKind::Histogram,
+            name,
+            &format!("{name}_count"),
+            help,
+            labels,
+            count as f64,
+        );
     }
 
     /// The page as text.
@@ -85,8 +96,16 @@ impl MetricsPage {
             let _ = write!(sample, "{}{label}=\"{text}\"", if position == 0 { '{' } else { ',' });
         }
         let _ = write!(sample, "{} {value}", if labels.is_empty() { "" } else { "}" });
-        let new = || Family { kind, help: help.to_owned(), samples: Vec::new() };
-        self.families.entry(family.to_owned()).or_insert_with(new).samples.push(sample);
+        let new = || Family {
+            kind,
+            help: help.to_owned(),
+            samples: Vec::new(),
+        };
+        self.families
+            .entry(family.to_owned())
+            .or_insert_with(new)
+            .samples
+            .push(sample);
     }
 }
 
@@ -99,7 +118,14 @@ mod tests {
         let mut page = MetricsPage::default();
         page.gauge("blox_b", "Second.", &[], 1.5);
         page.counter("blox_a_total", "First.", &[("source", "a\"b\\c\nd")], 3.0);
-        page.histogram("blox_c_seconds", "Third.", &[("route", "/x")], &[(0.1, 1), (1.0, 2)], 2.5, 3);
+        page.histogram(
+            "blox_c_seconds",
+            "Third.",
+            &[("route", "/x")],
+            &[(0.1, 1), (1.0, 2)],
+            2.5,
+            3,
+        );
         assert_eq!(
             page.render(),
             "# HELP blox_a_total First.\n# TYPE blox_a_total counter\nblox_a_total{source=\"a\\\"b\\\\c\\nd\"} 3\n\

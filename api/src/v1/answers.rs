@@ -35,7 +35,11 @@ pub(crate) struct PlainError {
 
 impl PlainError {
     pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> PlainError {
-        PlainError { status, text: text.into(), cause: None }
+        PlainError {
+            status,
+            text: text.into(),
+            cause: None,
+        }
     }
 
     pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> PlainError {
@@ -102,7 +106,10 @@ impl IntoResponse for PlainError {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PLAIN_TEXT);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         if let Some(cause) = self.cause {
@@ -129,7 +136,8 @@ pub(super) fn json_body(body: Body) -> Response {
 
 /// A value as one line of JSON, escaped as Go's encoder does.
 pub(super) fn json<T: Serialize>(value: &T) -> Response {
-    let mut line = go_escaped(&serde_json::to_string(value).expect("models of the contract are plain strings and lists"));
+    let mut line =
+        go_escaped(&serde_json::to_string(value).expect("models of the contract are plain strings and lists"));
     line.push('\n');
     json_body(Body::from(line))
 }
@@ -137,10 +145,16 @@ pub(super) fn json<T: Serialize>(value: &T) -> Response {
 /// A permanent redirect, with the query kept.
 pub(super) fn moved(method: &Method, location: &str, query: Option<&str>, body: clean_path::Body) -> Response {
     let location = query.map_or_else(|| location.to_owned(), |query| format!("{location}?{query}"));
-    let Ok(value) = HeaderValue::from_str(&location) else { return page_not_found() };
+    let Ok(value) = HeaderValue::from_str(&location) else {
+        return page_not_found();
+    };
     let mut response = (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, value)]).into_response();
     if body == clean_path::Body::Note && *method == Method::GET {
-        let target = location.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+        let target = location
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&#34;");
         *response.body_mut() = Body::from(format!("<a href=\"{target}\">Moved Permanently</a>.\n\n"));
         response.headers_mut().insert(header::CONTENT_TYPE, HTML);
     }

@@ -74,6 +74,9 @@ mod tests {
 
     #[test]
     fn a_location_is_escaped() {
-        assert_eq!(escaped("/v1/tasks/a/arn:aws:x y\"<é"), "/v1/tasks/a/arn:aws:x%20y%22%3C%C3%A9");
+        assert_eq!(
+            escaped("/v1/tasks/a/arn:aws:x y\"<é"),
+            "/v1/tasks/a/arn:aws:x%20y%22%3C%C3%A9"
+        );
     }
 }

@@ -17,7 +17,9 @@ use crate::writing::WriteFailure;
 pub(super) async fn create(request: &V1Request<'_>, environment: &str) -> Result<Response, PlainError> {
     let token = request.query.lossy("deploymentToken").unwrap_or_default();
     if !is_deployment_token(&token) {
-        return Err(PlainError::bad_request(format!("Token '{token}' is not a valid deployment token")));
+        return Err(PlainError::bad_request(format!(
+            "Token '{token}' is not a valid deployment token"
+        )));
     }
     let operation = Operation::CreateDeployment(CreateDeployment {
         id: request.state.new_uuid(),
@@ -45,9 +47,14 @@ pub(super) async fn create(request: &V1Request<'_>, environment: &str) -> Result
 pub(super) async fn list(request: &V1Request<'_>, name: &str) -> Result<Response, PlainError> {
     let view = read(request).await?;
     let environment = environment_of(&view, name)?.ok_or_else(|| missing(name))?;
-    let deployments = view.deployments(&environment.id).map_err(PlainError::store(INTERNAL_OF_ENVIRONMENTS))?;
+    let deployments = view
+        .deployments(&environment.id)
+        .map_err(PlainError::store(INTERNAL_OF_ENVIRONMENTS))?;
     let (environment, summary) = with_summary(request.state, view, environment).await?;
-    let items = deployments.into_iter().map(|deployment| Deployment::of(deployment, &environment, &summary)).collect();
+    let items = deployments
+        .into_iter()
+        .map(|deployment| Deployment::of(deployment, &environment, &summary))
+        .collect();
     Ok(json(&Items { items }))
 }
 

@@ -4,7 +4,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use blox_store::proto::command::Operation;
-use blox_store::proto::{CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec, RefusalCode, outcome};
+use blox_store::proto::{
+    CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec, RefusalCode, outcome,
+};
 use blox_store::records::arn::cluster_selector;
 use blox_store::{ClusterSelector, View};
 
@@ -53,7 +55,8 @@ pub(super) async fn create(request: &V1Request<'_>, body: Body) -> Result<Respon
         Ok(written) => written,
         Err(WriteFailure::Refused(refusal)) if refusal.code() == RefusalCode::EnvironmentExists => {
             let name = &wanted.name;
-            let text = format!("Error saving environment {name} to store: An environment with name {name} already exists");
+            let text =
+                format!("Error saving environment {name} to store: An environment with name {name} already exists");
             return Err(PlainError::bad_request(text));
         }
         Err(failure) => return Err(PlainError::write(failure)),
@@ -80,12 +83,19 @@ pub(super) async fn get(request: &V1Request<'_>, name: &str) -> Result<Response,
 pub(super) async fn list(request: &V1Request<'_>) -> Result<Response, PlainError> {
     let query = &request.query;
     if !query.names().all(|name| name == b"cluster") {
-        return Err(PlainError::bad_request("At least one of the filters provided is not supported"));
+        return Err(PlainError::bad_request(
+            "At least one of the filters provided is not supported",
+        ));
     }
     if query.has_repeated_name() {
-        return Err(PlainError::bad_request("At least one of the filters provided is specified multiple times"));
+        return Err(PlainError::bad_request(
+            "At least one of the filters provided is specified multiple times",
+        ));
     }
-    let cluster = query.lossy("cluster").map(|cluster| cluster_selector(&cluster)).transpose();
+    let cluster = query
+        .lossy("cluster")
+        .map(|cluster| cluster_selector(&cluster))
+        .transpose();
     let cluster = cluster.map_err(|_| PlainError::bad_request("Invalid cluster ARN or name"))?;
     let view = read(request).await?;
     let daemons = request.state.daemons();
@@ -105,13 +115,19 @@ pub(super) async fn list(request: &V1Request<'_>) -> Result<Response, PlainError
 
 /// `DELETE /v1/environments/{name}`: never stops a task; 200 for unknown names too.
 pub(super) async fn delete(request: &V1Request<'_>, name: &str) -> Result<Response, PlainError> {
-    let operation =
-        Operation::DeleteEnvironment(DeleteEnvironment { name: name.to_owned(), stop_tasks: false, mod_revision: 0 });
+    let operation = Operation::DeleteEnvironment(DeleteEnvironment {
+        name: name.to_owned(),
+        stop_tasks: false,
+        mod_revision: 0,
+    });
     let cause = format!("DELETE /v1/environments/{name}");
     match request.state.write(operation, cause, &request.request_id, None).await {
         Ok(_) => Ok(StatusCode::OK.into_response()),
         Err(WriteFailure::Refused(refusal))
-            if matches!(refusal.code(), RefusalCode::EnvironmentMissing | RefusalCode::EnvironmentDeleting) =>
+            if matches!(
+                refusal.code(),
+                RefusalCode::EnvironmentMissing | RefusalCode::EnvironmentDeleting
+            ) =>
         {
             Ok(StatusCode::OK.into_response())
         }
@@ -124,11 +140,16 @@ pub(super) fn missing(name: &str) -> PlainError {
 }
 
 pub(super) async fn read(request: &V1Request<'_>) -> Result<View, PlainError> {
-    request.state.view(request.reading()?).await.map_err(PlainError::read(INTERNAL_OF_ENVIRONMENTS))
+    request
+        .state
+        .view(request.reading()?)
+        .await
+        .map_err(PlainError::read(INTERNAL_OF_ENVIRONMENTS))
 }
 
 pub(super) fn environment_of(view: &View, name: &str) -> Result<Option<EnvironmentRecord>, PlainError> {
-    view.environment(name).map_err(PlainError::store(INTERNAL_OF_ENVIRONMENTS))
+    view.environment(name)
+        .map_err(PlainError::store(INTERNAL_OF_ENVIRONMENTS))
 }
 
 /// An environment with its daemons counted.
@@ -156,7 +177,10 @@ fn is_on(environment: &EnvironmentRecord, cluster: Option<&ClusterSelector>) -> 
 
 /// The source and ARN of a cluster that can be used.
 async fn cluster_of(state: &ApiState, cluster: &str) -> Result<(String, String), PlainError> {
-    let asked = tokio::time::timeout(state.config().catalog_deadline, state.catalog().describe_cluster(cluster, None));
+    let asked = tokio::time::timeout(
+        state.config().catalog_deadline,
+        state.catalog().describe_cluster(cluster, None),
+    );
     match asked.await.unwrap_or_else(|_| Err(timed_out(state))) {
         Ok(ClusterLookup::Found { status, .. }) if status == INACTIVE => {
             Err(PlainError::not_found("Cluster is inactive"))
@@ -168,9 +192,9 @@ async fn cluster_of(state: &ApiState, cluster: &str) -> Result<(String, String),
             let text = format!("Cluster {cluster} exists in more than one source ({sources}): give its ARN");
             Err(PlainError::bad_request(text))
         }
-        Err(cause) => {
-            Err(PlainError::unavailable(format!("Error calling DescribeClusters for cluster {cluster}: {cause}")))
-        }
+        Err(cause) => Err(PlainError::unavailable(format!(
+            "Error calling DescribeClusters for cluster {cluster}: {cause}"
+        ))),
     }
 }
 
@@ -195,12 +219,14 @@ fn timed_out(state: &ApiState) -> CatalogError {
 
 fn body_failed(error: BodyError) -> PlainError {
     match error {
-        BodyError::TooLarge(limit) => {
-            PlainError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("Request body is larger than {limit} bytes"))
-        }
-        BodyError::Overloaded => {
-            PlainError::new(StatusCode::TOO_MANY_REQUESTS, "Too many request bodies are being read; try again")
-        }
+        BodyError::TooLarge(limit) => PlainError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Request body is larger than {limit} bytes"),
+        ),
+        BodyError::Overloaded => PlainError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many request bodies are being read; try again",
+        ),
         BodyError::Broken(cause) => PlainError::bad_request(format!("Request body broke off: {cause}")),
     }
 }

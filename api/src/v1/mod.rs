@@ -41,21 +41,38 @@ struct V1Request<'request> {
 pub(crate) async fn dispatch(state: ApiState, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let raw_path = parts.uri.path();
-    let Ok(path) = percent_decode_str(raw_path).decode_utf8() else { return page_not_found() };
+    let Ok(path) = percent_decode_str(raw_path).decode_utf8() else {
+        return page_not_found();
+    };
     if let Some(clean) = clean_path::cleaned(&path) {
-        return moved(&parts.method, &clean_path::escaped(&clean), parts.uri.query(), clean_path::Body::Empty);
+        return moved(
+            &parts.method,
+            &clean_path::escaped(&clean),
+            parts.uri.query(),
+            clean_path::Body::Empty,
+        );
     }
     if let (Some(slashless), Some(raw_slashless)) = (path.strip_suffix('/'), raw_path.strip_suffix('/'))
         && Route::of(&parts.method, slashless).is_some()
     {
         return moved(&parts.method, raw_slashless, parts.uri.query(), clean_path::Body::Note);
     }
-    let Some(route) = Route::of(&parts.method, &path) else { return page_not_found() };
-    let Some(request_id) = parts.extensions.get::<RequestId>().cloned() else { return page_not_found() };
-    let request =
-        V1Request { state: &state, query: Query::parse(parts.uri.query()), request_id, headers: &parts.headers };
+    let Some(route) = Route::of(&parts.method, &path) else {
+        return page_not_found();
+    };
+    let Some(request_id) = parts.extensions.get::<RequestId>().cloned() else {
+        return page_not_found();
+    };
+    let request = V1Request {
+        state: &state,
+        query: Query::parse(parts.uri.query()),
+        request_id,
+        headers: &parts.headers,
+    };
     let template = RouteTemplate(route.template());
-    let mut response = serve(&request, route, body).await.unwrap_or_else(IntoResponse::into_response);
+    let mut response = serve(&request, route, body)
+        .await
+        .unwrap_or_else(IntoResponse::into_response);
     response.extensions_mut().insert(template);
     response
 }

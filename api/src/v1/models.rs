@@ -46,8 +46,14 @@ impl Environment {
         let spec = record.spec.unwrap_or_default();
         Environment {
             deployment_token: record.deployment_token,
-            health: if summary.failed.is_empty() { "healthy" } else { "unhealthy" },
-            instance_group: InstanceGroup { cluster: spec.cluster_arn },
+            health: if summary.failed.is_empty() {
+                "healthy"
+            } else {
+                "unhealthy"
+            },
+            instance_group: InstanceGroup {
+                cluster: spec.cluster_arn,
+            },
             name: record.name,
             task_definition: spec.task_definition_arn,
         }
@@ -62,7 +68,11 @@ impl Deployment {
         summary: &EnvironmentSummary,
     ) -> Deployment {
         let failed_instances = if record.id == environment.deployment_id {
-            summary.failed.iter().map(|failed| failed.instance_arn.clone()).collect()
+            summary
+                .failed
+                .iter()
+                .map(|failed| failed.instance_arn.clone())
+                .collect()
         } else {
             Vec::new()
         };

@@ -19,7 +19,9 @@ impl V1Request<'_> {
 
 fn reading_of(headers: &HeaderMap) -> Result<Reading, PlainError> {
     Reading::from_header(headers).map_err(|given| {
-        PlainError::bad_request(format!("Invalid X-Blox-Consistency '{given}': it is 'linearizable' or 'stale'"))
+        PlainError::bad_request(format!(
+            "Invalid X-Blox-Consistency '{given}': it is 'linearizable' or 'stale'"
+        ))
     })
 }
 
@@ -61,7 +63,11 @@ impl CreateEnvironmentBody {
         match (group, name, task_definition) {
             (Some(group), Some(name), Some(task_definition)) if failures.is_empty() => {
                 let cluster = group.as_object().and_then(|group| field(group, "cluster")).map(text_of);
-                Ok(CreateEnvironmentBody { name, cluster: cluster.unwrap_or_default(), task_definition })
+                Ok(CreateEnvironmentBody {
+                    name,
+                    cluster: cluster.unwrap_or_default(),
+                    task_definition,
+                })
             }
             _ => Err(format!("validation failure list:\n{}", failures.join("\n"))),
         }
@@ -80,12 +86,20 @@ pub(super) fn is_deployment_token(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let hexadecimal = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     parts.len() == lengths.len()
-        && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && part.bytes().all(hexadecimal))
+        && parts
+            .iter()
+            .zip(lengths)
+            .all(|(part, length)| part.len() == length && part.bytes().all(hexadecimal))
 }
 
 /// A field that is there and not null, its exact name first.
 fn field<'value>(object: &'value Map<String, Value>, name: &str) -> Option<&'value Value> {
-    let in_any_case = || object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let in_any_case = || {
+        object
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    };
     object.get(name).or_else(in_any_case).filter(|value| !value.is_null())
 }
 
@@ -103,30 +117,63 @@ mod tests {
 
     #[test]
     fn bodies_are_decoded_as_by_the_original() {
-        let parsed = CreateEnvironmentBody::parse(br#"{"Name":"e_1-","instancegroup":{"cluster":"a"},"taskDefinition":"","x":1} junk"#);
-        let expected = CreateEnvironmentBody { name: "e_1-".into(), cluster: "a".into(), task_definition: "".into() };
+        let parsed = CreateEnvironmentBody::parse(
+            br#"{"Name":"e_1-","instancegroup":{"cluster":"a"},"taskDefinition":"","x":1} junk"#,
+        );
+        let expected = CreateEnvironmentBody {
+            name: "e_1-".into(),
+            cluster: "a".into(),
+            task_definition: "".into(),
+        };
         assert_eq!(parsed, Ok(expected));
         let wrong_types = CreateEnvironmentBody::parse(br#"{"name":"e","instanceGroup":7,"taskDefinition":7}"#);
-        let expected = CreateEnvironmentBody { name: "e".into(), cluster: "".into(), task_definition: "".into() };
+        let expected = CreateEnvironmentBody {
+            name: "e".into(),
+            cluster: "".into(),
+            task_definition: "".into(),
+        };
         assert_eq!(wrong_types, Ok(expected));
     }
 
     #[test]
     fn failures_are_listed_in_order() {
-        for body in [&b""[..], b"{", b"[]", b"null", b"\"x\"", b"{\"name\":null}", b"\xff", &b"[".repeat(100_000)] {
-            assert_eq!(CreateEnvironmentBody::parse(body), Err(ALL_MISSING.to_owned()), "{:?}", body.get(..20));
+        for body in [
+            &b""[..],
+            b"{",
+            b"[]",
+            b"null",
+            b"\"x\"",
+            b"{\"name\":null}",
+            b"\xff",
+            &b"[".repeat(100_000),
+        ] {
+            assert_eq!(
+                CreateEnvironmentBody::parse(body),
+                Err(ALL_MISSING.to_owned()),
+                "{:?}",
+                body.get(..20)
+            );
         }
         let long = "x".repeat(31);
         for name in ["\"\"", "7", "\"a b\"", "\"\u{e9}\"", &format!("\"{long}\"")] {
             let body = format!("{{\"name\":{name},\"instanceGroup\":{{}},\"taskDefinition\":\"t\"}}");
-            assert_eq!(CreateEnvironmentBody::parse(body.as_bytes()), Err(PATTERN.to_owned()), "{name}");
+            assert_eq!(
+                CreateEnvironmentBody::parse(body.as_bytes()),
+                Err(PATTERN.to_owned()),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn tokens_are_lower_case_uuids() {
         assert!(is_deployment_token("9bf2688c-1ede-4752-ac8a-e3079379c5ac"));
-        for wrong in ["", "9BF2688C-1ede-4752-ac8a-e3079379c5ac", "9bf2688c1ede4752ac8ae3079379c5ac", "9bf2688c-1ede-4752-ac8a-e3079379c5acx"] {
+        for wrong in [
+            "",
+            "9BF2688C-1ede-4752-ac8a-e3079379c5ac",
+            "9bf2688c1ede4752ac8ae3079379c5ac",
+            "9bf2688c-1ede-4752-ac8a-e3079379c5acx",
+        ] {
             assert!(!is_deployment_token(wrong), "{wrong}");
         }
     }

@@ -5,9 +5,9 @@ use axum::response::Response;
 use blox_store::records::arn::cluster_selector;
 use blox_store::{ClusterSelector, ResourceFilter, ResourceIter, StoreError};
 
+use super::V1Request;
 use super::answers::{INTERNAL_OF_RESOURCES, PlainError, json_body};
 use super::tracked::{Tracked, write_entity};
-use super::V1Request;
 use crate::answer::AnswerRevision;
 use crate::list_body::{ListPart, ListWriter, list_body};
 use crate::query::Query;
@@ -19,8 +19,17 @@ pub(super) async fn list(request: &V1Request<'_>, tracked: Tracked) -> Result<Re
     let read_failed = PlainError::read(INTERNAL_OF_RESOURCES);
     let view = request.state.view(request.reading()?).await.map_err(&read_failed)?;
     let revision = view.revision();
-    let items = request.state.blocking(move || Ok(view.list(tracked.kind(), filter)?)).await.map_err(&read_failed)?;
-    let writer = ItemsWriter { items, tracked, state: request.state.clone(), written: Written::Nothing };
+    let items = request
+        .state
+        .blocking(move || Ok(view.list(tracked.kind(), filter)?))
+        .await
+        .map_err(&read_failed)?;
+    let writer = ItemsWriter {
+        items,
+        tracked,
+        state: request.state.clone(),
+        written: Written::Nothing,
+    };
     let mut response = json_body(list_body(writer).await.map_err(&read_failed)?);
     response.extensions_mut().insert(AnswerRevision(revision));
     Ok(response)
@@ -33,7 +42,11 @@ pub(super) async fn get(
     cluster: &str,
     arn: &str,
 ) -> Result<Response, PlainError> {
-    let view = request.state.view(request.reading()?).await.map_err(PlainError::read(INTERNAL_OF_RESOURCES))?;
+    let view = request
+        .state
+        .view(request.reading()?)
+        .await
+        .map_err(PlainError::read(INTERNAL_OF_RESOURCES))?;
     let cluster = ClusterSelector::Name(cluster.to_owned());
     let found = view
         .find(tracked.kind(), Some(&cluster), arn)
@@ -54,13 +67,20 @@ pub(super) async fn get(
 fn filter_of(query: &Query, tracked: Tracked) -> Result<ResourceFilter, PlainError> {
     let known = |name: &[u8]| tracked.filters().iter().any(|known| known.as_bytes() == name);
     if !query.names().all(known) {
-        return Err(PlainError::bad_request("At least one of the filters provided is unsupported"));
+        return Err(PlainError::bad_request(
+            "At least one of the filters provided is unsupported",
+        ));
     }
     if query.has_repeated_name() {
-        return Err(PlainError::bad_request("At least one of the filters provided is specified multiple times"));
+        return Err(PlainError::bad_request(
+            "At least one of the filters provided is specified multiple times",
+        ));
     }
     let status = query.lossy("status").map(|status| status.to_lowercase());
-    if status.as_deref().is_some_and(|status| !tracked.statuses().contains(&status)) {
+    if status
+        .as_deref()
+        .is_some_and(|status| !tracked.statuses().contains(&status))
+    {
         return Err(PlainError::bad_request("Invalid status"));
     }
     let cluster = match query.lossy("cluster") {
@@ -70,7 +90,12 @@ fn filter_of(query: &Query, tracked: Tracked) -> Result<ResourceFilter, PlainErr
         }
         None => None,
     };
-    Ok(ResourceFilter { cluster, status, started_by: query.lossy("startedBy"), ..ResourceFilter::default() })
+    Ok(ResourceFilter {
+        cluster,
+        status,
+        started_by: query.lossy("startedBy"),
+        ..ResourceFilter::default()
+    })
 }
 
 /// Writes `{"items":[...]}` and a newline.
@@ -117,14 +142,22 @@ mod tests {
     use super::*;
 
     fn status_of(query: &str, tracked: Tracked) -> Result<Option<String>, String> {
-        filter_of(&Query::parse(Some(query)), tracked).map(|filter| filter.status).map_err(|error| format!("{error:?}"))
+        filter_of(&Query::parse(Some(query)), tracked)
+            .map(|filter| filter.status)
+            .map_err(|error| format!("{error:?}"))
     }
 
     #[test]
     fn statuses_are_those_of_ecs_in_any_case() {
         assert_eq!(status_of("status=RuNNing", Tracked::Tasks), Ok(Some("running".into())));
-        assert_eq!(status_of("status=PROVISIONING", Tracked::Tasks), Ok(Some("provisioning".into())));
-        assert_eq!(status_of("status=draining", Tracked::Instances), Ok(Some("draining".into())));
+        assert_eq!(
+            status_of("status=PROVISIONING", Tracked::Tasks),
+            Ok(Some("provisioning".into()))
+        );
+        assert_eq!(
+            status_of("status=draining", Tracked::Instances),
+            Ok(Some("draining".into()))
+        );
         assert!(status_of("status=running", Tracked::Instances).is_err());
         assert!(status_of("status=active", Tracked::Tasks).is_err());
         assert_eq!(status_of("status=", Tracked::Tasks), Ok(None));

@@ -114,24 +114,45 @@ mod tests {
     const SHORT: &str = "arn:aws:ecs:us-west-2:123456789012:task/9e48";
     const LONG: &str = "arn:aws-cn:ecs:cn-north-1:123456789012:task/alpha/9e48";
 
+    fn get(path: &str) -> Option<Route<'_>> {
+        Route::of(&Method::GET, path)
+    }
+
     #[test]
     fn every_route_is_found() {
-        let get = |path| Route::of(&Method::GET, path);
         assert_eq!(get("/v1/ping"), Some(Route::Ping));
         assert_eq!(get("/v1/tasks"), Some(Route::Tasks));
         assert_eq!(get("/v1/stream/instances"), Some(Route::StreamInstances));
         for arn in [SHORT, LONG] {
-            assert_eq!(get(&format!("/v1/tasks/a/{arn}")), Some(Route::Task { cluster: "a", arn }));
+            assert_eq!(
+                get(&format!("/v1/tasks/a/{arn}")),
+                Some(Route::Task { cluster: "a", arn })
+            );
         }
         let arn = "arn:aws:ecs:us-west-2:123456789012:container-instance/alpha/9e48";
-        assert_eq!(get(&format!("/v1/instances/alpha/{arn}")), Some(Route::Instance { cluster: "alpha", arn }));
-        assert_eq!(get("/v1/environments/e/deployments/d"), Some(Route::Deployment { environment: "e", id: "d" }));
-        assert_eq!(Route::of(&Method::POST, "/v1/environments"), Some(Route::CreateEnvironment));
+        assert_eq!(
+            get(&format!("/v1/instances/alpha/{arn}")),
+            Some(Route::Instance { cluster: "alpha", arn })
+        );
+        assert_eq!(
+            get("/v1/environments/e/deployments/d"),
+            Some(Route::Deployment {
+                environment: "e",
+                id: "d"
+            })
+        );
+        assert_eq!(
+            Route::of(&Method::POST, "/v1/environments"),
+            Some(Route::CreateEnvironment)
+        );
         assert_eq!(
             Route::of(&Method::POST, "/v1/environments/e/deployments"),
             Some(Route::CreateDeployment { environment: "e" })
         );
-        assert_eq!(Route::of(&Method::DELETE, "/v1/environments/e"), Some(Route::DeleteEnvironment { name: "e" }));
+        assert_eq!(
+            Route::of(&Method::DELETE, "/v1/environments/e"),
+            Some(Route::DeleteEnvironment { name: "e" })
+        );
     }
 
     #[test]
@@ -148,10 +169,22 @@ mod tests {
             (Method::GET, "/v1/"),
             (Method::GET, "/v1/tasks/alpha"),
             (Method::GET, "/v1/tasks/alpha/9e48"),
-            (Method::GET, "/v1/tasks/1alpha/arn:aws:ecs:us-west-2:123456789012:task/9e48"),
-            (Method::GET, "/v1/tasks/alpha/arn:aws:ecs:us-west-2:12345678901:task/9e48"),
-            (Method::GET, "/v1/tasks/alpha/arn:azure:ecs:us-west-2:123456789012:task/9e48"),
-            (Method::GET, "/v1/tasks/alpha/arn:aws:ecs:us-west-2:123456789012:container-instance/9e48"),
+            (
+                Method::GET,
+                "/v1/tasks/1alpha/arn:aws:ecs:us-west-2:123456789012:task/9e48",
+            ),
+            (
+                Method::GET,
+                "/v1/tasks/alpha/arn:aws:ecs:us-west-2:12345678901:task/9e48",
+            ),
+            (
+                Method::GET,
+                "/v1/tasks/alpha/arn:azure:ecs:us-west-2:123456789012:task/9e48",
+            ),
+            (
+                Method::GET,
+                "/v1/tasks/alpha/arn:aws:ecs:us-west-2:123456789012:container-instance/9e48",
+            ),
             (Method::GET, "/v1/environments/"),
             (Method::GET, "/v1/environments/e/deployments/d/x"),
             (Method::DELETE, &task),

@@ -17,27 +17,46 @@ pub(super) async fn stream(request: &V1Request<'_>, tracked: Tracked) -> Result<
     let from = from_of(&request.query)?;
     let state = request.state;
     let place = state.stream_place().ok_or_else(|| {
-        PlainError::new(StatusCode::TOO_MANY_REQUESTS, "Too many streams run already; try again on another node")
+        PlainError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many streams run already; try again on another node",
+        )
     })?;
-    state.barrier(request.reading()?).await.map_err(|error| PlainError::barrier(&error))?;
-    let watch = WatchRequest { from, kinds: vec![tracked.kind()], prefix: bytes::Bytes::new() };
+    state
+        .barrier(request.reading()?)
+        .await
+        .map_err(|error| PlainError::barrier(&error))?;
+    let watch = WatchRequest {
+        from,
+        kinds: vec![tracked.kind()],
+        prefix: bytes::Bytes::new(),
+    };
     let watcher = state.store().watch(watch).map_err(|end| match end {
         WatchEnd::Compacted { .. } | WatchEnd::Future { .. } => {
             PlainError::bad_request("Entity version is out of range")
         }
         WatchEnd::Storage(cause) => PlainError::internal(INTERNAL_OF_RESOURCES, cause),
     })?;
-    let writer = LineWriter { source: StreamSource::new(watcher, state, None, place), tracked, state: state.clone() };
+    let writer = LineWriter {
+        source: StreamSource::new(watcher, state, None, place),
+        tracked,
+        state: state.clone(),
+    };
     let mut response = stream_body(writer, next_lines).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
     headers.insert(header::CONNECTION, HeaderValue::from_static("Keep-Alive"));
     Ok(response)
 }
 
 /// Absent, empty and `0` mean: from now on. Other query keys and repeats are ignored.
 fn from_of(query: &Query) -> Result<WatchFrom, PlainError> {
-    let Some(text) = query.lossy("entityVersion") else { return Ok(WatchFrom::Now) };
+    let Some(text) = query.lossy("entityVersion") else {
+        return Ok(WatchFrom::Now);
+    };
     let version = text.parse::<i64>().ok().and_then(|version| u64::try_from(version).ok());
     match version {
         Some(0) => Ok(WatchFrom::Now),
@@ -61,12 +80,18 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
             }
             StreamStep { bytes, broken: false }
         }
-        Ok(StreamEvent::Idle(_)) => StreamStep { bytes: Vec::new(), broken: false },
+        Ok(StreamEvent::Idle(_)) => StreamStep {
+            bytes: Vec::new(),
+            broken: false,
+        },
         Err(end) => {
             if let StreamEnd::Watch(end) = end {
                 tracing::warn!(reason = %end, "a v1 stream broke off");
             }
-            StreamStep { bytes: Vec::new(), broken: true }
+            StreamStep {
+                bytes: Vec::new(),
+                broken: true,
+            }
         }
     };
     (writer, step)
@@ -94,8 +119,16 @@ mod tests {
         for now in ["", "entityVersion=", "entityVersion=0", "entityVersion=-0", "other=5"] {
             assert_eq!(from(now), Some(WatchFrom::Now), "{now}");
         }
-        assert_eq!(from("entityVersion=7&entityVersion=x&other"), Some(WatchFrom::Revision(7)));
-        for wrong in ["entityVersion=-1", "entityVersion=x", "entityVersion=1.5", "entityVersion=9223372036854775808"] {
+        assert_eq!(
+            from("entityVersion=7&entityVersion=x&other"),
+            Some(WatchFrom::Revision(7))
+        );
+        for wrong in [
+            "entityVersion=-1",
+            "entityVersion=x",
+            "entityVersion=1.5",
+            "entityVersion=9223372036854775808",
+        ] {
             assert_eq!(from(wrong), None, "{wrong}");
         }
     }

@@ -73,7 +73,9 @@ pub(super) async fn show(State(state): State<ApiState>, uri: Uri) -> Result<Resp
         revision: progress.revision,
         oldest_revision: state.store().oldest_revision(),
         applied_lag: status.commit_index.saturating_sub(status.applied_index),
-        leader_contact_ms: status.leader_contact.map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX)),
+        leader_contact_ms: status
+            .leader_contact
+            .map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX)),
         ecs_lag_ms: state.ecs_lag_ms(),
         draining: state.is_draining(),
     };

@@ -11,7 +11,14 @@ use crate::problem::{Problem, ProblemKind};
 use crate::query::suggestion;
 
 /// Its keys.
-const KEYS: [&str; 6] = ["cluster", "task_definition", "source", "attributes", "max_unavailable", "drain"];
+const KEYS: [&str; 6] = [
+    "cluster",
+    "task_definition",
+    "source",
+    "attributes",
+    "max_unavailable",
+    "drain",
+];
 
 /// What an environment should be. A PUT says all of it: what is left out has its default.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -61,8 +68,11 @@ fn one() -> u32 {
 impl EnvironmentBody {
     /// Reads it; unknown keys are refused with a suggestion.
     pub(super) fn parse(body: &[u8]) -> Result<EnvironmentBody, Problem> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| wrong(format!("The body is not JSON: {error}.")))?;
-        let Value::Object(object) = &value else { return Err(wrong("The body is not a JSON object.".to_owned())) };
+        let value: Value =
+            serde_json::from_slice(body).map_err(|error| wrong(format!("The body is not JSON: {error}.")))?;
+        let Value::Object(object) = &value else {
+            return Err(wrong("The body is not a JSON object.".to_owned()));
+        };
         if let Some(unknown) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
             let hint = match suggestion(unknown, &KEYS) {
                 Some(meant) => format!("Did you mean '{meant}'?"),
@@ -70,8 +80,8 @@ impl EnvironmentBody {
             };
             return Err(wrong(format!("The key '{unknown}' is not known here. {hint}")).with("key", unknown.as_str()));
         }
-        let parsed: EnvironmentBody =
-            serde_json::from_value(value).map_err(|error| wrong(format!("The body is not an environment: {error}.")))?;
+        let parsed: EnvironmentBody = serde_json::from_value(value)
+            .map_err(|error| wrong(format!("The body is not an environment: {error}.")))?;
         parsed.check()?;
         Ok(parsed)
     }
@@ -84,7 +94,9 @@ impl EnvironmentBody {
             return Err(wrong("'max_unavailable' must be 1 or more.".to_owned()));
         }
         if self.attributes.len() > ENVIRONMENT_ATTRIBUTES_MAX {
-            return Err(wrong(format!("There are more than {ENVIRONMENT_ATTRIBUTES_MAX} attributes.")));
+            return Err(wrong(format!(
+                "There are more than {ENVIRONMENT_ATTRIBUTES_MAX} attributes."
+            )));
         }
         if self.attributes.contains_key("") {
             return Err(wrong("An attribute's name must not be empty.".to_owned()));
@@ -102,7 +114,10 @@ mod tests {
     use super::*;
 
     fn detail(body: &str) -> String {
-        EnvironmentBody::parse(body.as_bytes()).expect_err("it is wrong").detail().to_owned()
+        EnvironmentBody::parse(body.as_bytes())
+            .expect_err("it is wrong")
+            .detail()
+            .to_owned()
     }
 
     #[test]

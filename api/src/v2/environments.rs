@@ -7,7 +7,8 @@ use axum::response::Response;
 use blox_store::View;
 use blox_store::proto::command::Operation;
 use blox_store::proto::{
-    Attribute, CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec, UpdateEnvironment, outcome,
+    Attribute, CreateDeployment, CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec,
+    UpdateEnvironment, outcome,
 };
 use serde::Serialize;
 
@@ -52,9 +53,19 @@ pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let daemons = state.daemons();
     let items = state.blocking(move || {
         let environments = view.environments()?;
-        environments.into_iter().map(|environment| model_of(&view, &*daemons, environment)).collect()
+        environments
+            .into_iter()
+            .map(|environment| model_of(&view, &*daemons, environment))
+            .collect()
     });
-    Ok(json(StatusCode::OK, revision, &ItemsModel { items: items.await?, revision }))
+    Ok(json(
+        StatusCode::OK,
+        revision,
+        &ItemsModel {
+            items: items.await?,
+            revision,
+        },
+    ))
 }
 
 /// One environment with its newest deployment and its daemons counted.
@@ -71,8 +82,19 @@ pub(super) async fn deployments(State(state): State<ApiState>, uri: Uri) -> Resu
     let name = tail.strip_suffix("/deployments").unwrap_or(&tail);
     let view = read(&state, &uri).await?;
     let environment = view.environment(name)?.ok_or_else(|| missing(name))?;
-    let items = view.deployments(&environment.id)?.into_iter().map(DeploymentModel::of).collect();
-    Ok(json(StatusCode::OK, view.revision(), &ItemsModel { items, revision: view.revision() }))
+    let items = view
+        .deployments(&environment.id)?
+        .into_iter()
+        .map(DeploymentModel::of)
+        .collect();
+    Ok(json(
+        StatusCode::OK,
+        view.revision(),
+        &ItemsModel {
+            items,
+            revision: view.revision(),
+        },
+    ))
 }
 
 /// Creates or changes an environment and rolls it out. Asking for what is wanted already changes nothing.
@@ -97,21 +119,30 @@ pub(super) async fn put(
     if !retried {
         check(expected, present.as_ref())?;
     }
-    let unchanged = present.as_ref().is_some_and(|present| is_rolled_out(present, &spec));
-    if let (Some(present), true, false) = (&present, unchanged, retried) {
-        return answer(&state, StatusCode::OK, view, present.clone()).await;
-    }
-    let (operation, status) = match (&present, expected) {
-        (Some(_), Expected::Anything | Expected::Exists | Expected::At(_)) => {
-            (update(&state, &name, spec, expected), StatusCode::OK)
+    let operation = match present {
+        Some(present) if !retried && is_rolled_out(&present, &spec) => {
+            return answer(&state, StatusCode::OK, view, present).await;
         }
-        (None, _) | (Some(_), Expected::Absent) => (create(&state, &name, spec), StatusCode::CREATED),
+        Some(present) if is_only_to_roll_out(&present, &spec) => roll_out(&state, present),
+        Some(_) if expected != Expected::Absent => update(&state, &name, spec, expected),
+        _ => create(&state, &name, spec),
     };
-    let written = state.write(operation, format!("PUT {}", uri.path()), &request_id, idempotency).await?;
-    let outcome::Result::Environment(record) = &written.result else { return Err(written.unexpected().into()) };
+    let created = matches!(operation, Operation::CreateEnvironment(_));
+    let written = state
+        .write(operation, format!("PUT {}", uri.path()), &request_id, idempotency)
+        .await?;
     let view = state.view(Reading::at_least(written.revision)).await?;
-    let status = if written.replayed { StatusCode::OK } else { status };
-    let mut response = answer(&state, status, view, record.clone()).await?;
+    let record = match &written.result {
+        outcome::Result::Environment(record) => record.clone(),
+        outcome::Result::Deployment(_) => view.environment(&name)?.ok_or_else(|| missing(&name))?,
+        _ => return Err(written.unexpected().into()),
+    };
+    let status = if created && !written.replayed {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let mut response = answer(&state, status, view, record).await?;
     written.mark(response.headers_mut());
     Ok(response)
 }
@@ -130,18 +161,42 @@ pub(super) async fn delete(
     let stop_tasks = match query.text("stop_tasks")? {
         Some("true") => true,
         Some("false") => false,
-        _ => return Err(invalid("stop_tasks", "must be said: 'true' stops the environment's tasks, 'false' leaves them")),
+        _ => {
+            return Err(invalid(
+                "stop_tasks",
+                "must be said: 'true' stops the environment's tasks, 'false' leaves them",
+            ));
+        }
     };
     let mod_revision = match Expected::from_headers(&headers)? {
         Expected::Anything | Expected::Exists => 0,
         Expected::At(revision) => revision,
-        Expected::Absent => return Err(Problem::new(ProblemKind::InvalidHeader, "What is absent cannot be deleted.")),
+        Expected::Absent => {
+            return Err(Problem::new(
+                ProblemKind::InvalidHeader,
+                "What is absent cannot be deleted.",
+            ));
+        }
     };
     let idempotency = idempotency(&method, &uri, &headers, &[])?;
-    let operation = Operation::DeleteEnvironment(DeleteEnvironment { name: name.clone(), stop_tasks, mod_revision });
-    let written = state.write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency).await?;
-    let model = DeletedModel { name, deleting: stop_tasks, revision: written.revision };
-    let status = if stop_tasks { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let operation = Operation::DeleteEnvironment(DeleteEnvironment {
+        name: name.clone(),
+        stop_tasks,
+        mod_revision,
+    });
+    let written = state
+        .write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency)
+        .await?;
+    let model = DeletedModel {
+        name,
+        deleting: stop_tasks,
+        revision: written.revision,
+    };
+    let status = if stop_tasks {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     let mut response = json(status, written.revision, &model);
     written.mark(response.headers_mut());
     Ok(response)
@@ -201,6 +256,19 @@ fn is_rolled_out(present: &EnvironmentRecord, spec: &EnvironmentSpec) -> bool {
     !present.deleting && !present.deployment_id.is_empty() && present.spec.as_ref() == Some(spec)
 }
 
+/// It was made by v1, which waits for a deployment, and is what is wanted already.
+fn is_only_to_roll_out(present: &EnvironmentRecord, spec: &EnvironmentSpec) -> bool {
+    !present.deleting && present.deployment_id.is_empty() && present.spec.as_ref() == Some(spec)
+}
+
+fn roll_out(state: &ApiState, present: EnvironmentRecord) -> Operation {
+    Operation::CreateDeployment(CreateDeployment {
+        id: state.new_uuid(),
+        environment_name: present.name,
+        token: present.deployment_token,
+    })
+}
+
 fn create(state: &ApiState, name: &str, spec: EnvironmentSpec) -> Operation {
     Operation::CreateEnvironment(CreateEnvironment {
         id: state.new_uuid(),
@@ -212,7 +280,11 @@ fn create(state: &ApiState, name: &str, spec: EnvironmentSpec) -> Operation {
 }
 
 fn update(state: &ApiState, name: &str, spec: EnvironmentSpec, expected: Expected) -> Operation {
-    let mod_revision = if let Expected::At(revision) = expected { revision } else { 0 };
+    let mod_revision = if let Expected::At(revision) = expected {
+        revision
+    } else {
+        0
+    };
     Operation::UpdateEnvironment(UpdateEnvironment {
         name: name.to_owned(),
         spec: Some(spec),
@@ -226,7 +298,11 @@ fn update(state: &ApiState, name: &str, spec: EnvironmentSpec, expected: Expecte
 async fn spec_of(state: &ApiState, wanted: EnvironmentBody) -> Result<EnvironmentSpec, Problem> {
     let (source, cluster_arn) = cluster_of(state, &wanted.cluster, wanted.source.as_deref()).await?;
     let task_definition_arn = task_definition_of(state, &source, &wanted.task_definition).await?;
-    let attributes = wanted.attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
+    let attributes = wanted
+        .attributes
+        .into_iter()
+        .map(|(name, value)| Attribute { name, value })
+        .collect();
     Ok(EnvironmentSpec {
         source,
         cluster_arn,
@@ -240,7 +316,10 @@ async fn spec_of(state: &ApiState, wanted: EnvironmentBody) -> Result<Environmen
 async fn cluster_of(state: &ApiState, cluster: &str, source: Option<&str>) -> Result<(String, String), Problem> {
     let refused = |detail: String| Problem::new(ProblemKind::ClusterRefused, detail);
     let asked = state.catalog().describe_cluster(cluster, source);
-    match tokio::time::timeout(state.config().catalog_deadline, asked).await.unwrap_or_else(|_| Err(timed_out(state))) {
+    match tokio::time::timeout(state.config().catalog_deadline, asked)
+        .await
+        .unwrap_or_else(|_| Err(timed_out(state)))
+    {
         Ok(ClusterLookup::Found { status, .. }) if status == INACTIVE => {
             Err(refused(format!("The cluster '{cluster}' is inactive.")))
         }
@@ -260,12 +339,17 @@ async fn cluster_of(state: &ApiState, cluster: &str, source: Option<&str>) -> Re
 async fn task_definition_of(state: &ApiState, source: &str, name: &str) -> Result<String, Problem> {
     let refused = |detail: String| Problem::new(ProblemKind::TaskDefinitionRefused, detail);
     let asked = state.catalog().describe_task_definition(source, name);
-    match tokio::time::timeout(state.config().catalog_deadline, asked).await.unwrap_or_else(|_| Err(timed_out(state))) {
+    match tokio::time::timeout(state.config().catalog_deadline, asked)
+        .await
+        .unwrap_or_else(|_| Err(timed_out(state)))
+    {
         Ok(TaskDefinitionLookup::Found { status, .. }) if status == INACTIVE => {
             Err(refused(format!("The task definition '{name}' is inactive.")))
         }
         Ok(TaskDefinitionLookup::Found { arn, .. }) => Ok(arn),
-        Ok(TaskDefinitionLookup::Refused(why)) => Err(refused(format!("The task definition '{name}' was refused: {why}"))),
+        Ok(TaskDefinitionLookup::Refused(why)) => {
+            Err(refused(format!("The task definition '{name}' was refused: {why}")))
+        }
         Err(cause) => {
             let detail = format!("DescribeTaskDefinition for '{name}' failed: {cause}.");
             Err(Problem::new(ProblemKind::EcsUnavailable, detail))
@@ -287,5 +371,8 @@ fn valid_name(uri: &Uri) -> Result<String, Problem> {
 }
 
 fn missing(name: &str) -> Problem {
-    Problem::new(ProblemKind::EnvironmentMissing, format!("There is no environment '{name}'."))
+    Problem::new(
+        ProblemKind::EnvironmentMissing,
+        format!("There is no environment '{name}'."),
+    )
 }

@@ -91,7 +91,10 @@ pub(super) async fn show(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let revision = state.revision();
     let now_ms = state.wall_ms();
     let sources = state.store().sources()?;
-    let items = sources.into_iter().map(|source| SourceModel::of(source, now_ms)).collect();
+    let items = sources
+        .into_iter()
+        .map(|source| SourceModel::of(source, now_ms))
+        .collect();
     Ok(json(StatusCode::OK, revision, &FeedModel { items, revision }))
 }
 
@@ -110,8 +113,13 @@ pub(super) async fn quarantine(State(state): State<ApiState>, uri: Uri) -> Resul
     let revision = state.revision();
     let store = state.store().clone();
     let (items, last) = state.blocking(move || read_page(&store, after, limit)).await?;
-    let next_token =
-        last.map(|sequence| PageToken { revision, last: vec![sequence.to_be_bytes().to_vec()] }.encode(hash));
+    let next_token = last.map(|sequence| {
+        PageToken {
+            revision,
+            last: vec![sequence.to_be_bytes().to_vec()],
+        }
+        .encode(hash)
+    });
     Ok(json(StatusCode::OK, revision, &QuarantineModel { items, next_token }))
 }
 
@@ -136,8 +144,16 @@ fn read_page(store: &Store, mut after: u64, limit: usize) -> Result<(Vec<Message
 }
 
 fn sequence_of(token: &PageToken) -> Result<u64, Problem> {
-    let sequence = token.last.first().and_then(|part| <[u8; 8]>::try_from(part.as_slice()).ok());
-    let wrong = || invalid("next_token", "is not a token of this query; leave it out to begin again");
+    let sequence = token
+        .last
+        .first()
+        .and_then(|part| <[u8; 8]>::try_from(part.as_slice()).ok());
+    let wrong = || {
+        invalid(
+            "next_token",
+            "is not a token of this query; leave it out to begin again",
+        )
+    };
     sequence.map(u64::from_be_bytes).ok_or_else(wrong)
 }
 
@@ -175,7 +191,11 @@ impl PassModel {
             ended_at_ms: pass.ended_at_ms,
             instances: pass.instances,
             tasks: pass.tasks,
-            drift: DriftModel { added: pass.drift_added, changed: pass.drift_changed, gone: pass.drift_gone },
+            drift: DriftModel {
+                added: pass.drift_added,
+                changed: pass.drift_changed,
+                gone: pass.drift_gone,
+            },
         }
     }
 }

@@ -34,7 +34,11 @@ pub(super) fn push_resource(
     push_member(out, "revision", &mod_revision);
     push_member(out, "create_revision", &create_revision);
     out.extend_from_slice(b",\"document\":");
-    out.extend_from_slice(if resource.shown.is_empty() { b"null" } else { &resource.shown });
+    out.extend_from_slice(if resource.shown.is_empty() {
+        b"null"
+    } else {
+        &resource.shown
+    });
     out.push(b'}');
 }
 

@@ -51,9 +51,10 @@ pub(super) async fn get(State(state): State<ApiState>, uri: Uri) -> Result<Respo
     };
     let headers = revisions(&pair);
     let mut response = (headers, Body::from(pair.value)).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
     response.extensions_mut().insert(AnswerRevision(view.revision()));
     Ok(response)
 }
@@ -72,11 +73,20 @@ pub(super) async fn put(
     let precondition = Expected::from_headers(&headers)?.precondition();
     let body = state.read_body(body, VALUE_BYTES_MAX).await?;
     let idempotency = idempotency(&method, &uri, &headers, &body.bytes)?;
-    let operation =
-        Operation::PutKey(PutKey { key: key.into(), value: body.bytes.clone().into(), precondition });
-    let written = state.write(operation, format!("PUT {}", uri.path()), &request_id, idempotency).await?;
-    let outcome::Result::KeyWritten(key_written) = &written.result else { return Err(written.unexpected().into()) };
-    let Some(current) = &key_written.current else { return Err(written.unexpected().into()) };
+    let operation = Operation::PutKey(PutKey {
+        key: key.into(),
+        value: body.bytes.clone(),
+        precondition,
+    });
+    let written = state
+        .write(operation, format!("PUT {}", uri.path()), &request_id, idempotency)
+        .await?;
+    let outcome::Result::KeyWritten(key_written) = &written.result else {
+        return Err(written.unexpected().into());
+    };
+    let Some(current) = &key_written.current else {
+        return Err(written.unexpected().into());
+    };
     let model = WrittenModel {
         revision: written.revision,
         create_revision: current.create_revision,
@@ -101,11 +111,21 @@ pub(super) async fn delete(
     Query::parse(uri.query()).only(&[])?;
     let precondition = Expected::from_headers(&headers)?.precondition();
     let idempotency = idempotency(&method, &uri, &headers, &[])?;
-    let operation = Operation::DeleteKey(DeleteKey { key: key.into(), precondition });
-    let written = state.write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency).await?;
-    let outcome::Result::KeyWritten(key_written) = &written.result else { return Err(written.unexpected().into()) };
+    let operation = Operation::DeleteKey(DeleteKey {
+        key: key.into(),
+        precondition,
+    });
+    let written = state
+        .write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency)
+        .await?;
+    let outcome::Result::KeyWritten(key_written) = &written.result else {
+        return Err(written.unexpected().into());
+    };
     let deleted_mod_revision = key_written.previous.as_ref().map(|previous| previous.mod_revision);
-    let model = DeletedModel { revision: written.revision, deleted_mod_revision };
+    let model = DeletedModel {
+        revision: written.revision,
+        deleted_mod_revision,
+    };
     let mut response = json(StatusCode::OK, written.revision, &model);
     written.mark(response.headers_mut());
     Ok(response)

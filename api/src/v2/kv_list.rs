@@ -34,7 +34,12 @@ struct Page {
 /// The handler.
 pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::parse(uri.query());
-    let known: Vec<&str> = ["prefix"].iter().chain(&PAGING_KEYS).chain(&READING_KEYS).copied().collect();
+    let known: Vec<&str> = ["prefix"]
+        .iter()
+        .chain(&PAGING_KEYS)
+        .chain(&READING_KEYS)
+        .copied()
+        .collect();
     query.only(&known)?;
     let limit = page_limit(&query)?;
     let hash = query_hash("kv", &query, &["prefix"]);
@@ -50,8 +55,22 @@ pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let prefix = query.bytes("prefix").unwrap_or_default().to_vec();
     let after = token.and_then(|token| token.last.into_iter().next());
     let page = state.blocking(move || read_page(&view, &prefix, after, limit)).await?;
-    let next_token = page.last.map(|last| PageToken { revision, last: vec![last] }.encode(hash));
-    Ok(json(StatusCode::OK, revision, &PageModel { items: page.items, revision, next_token }))
+    let next_token = page.last.map(|last| {
+        PageToken {
+            revision,
+            last: vec![last],
+        }
+        .encode(hash)
+    });
+    Ok(json(
+        StatusCode::OK,
+        revision,
+        &PageModel {
+            items: page.items,
+            revision,
+            next_token,
+        },
+    ))
 }
 
 fn read_page(view: &View, prefix: &[u8], mut after: Option<Vec<u8>>, limit: usize) -> Result<Page, ReadFailure> {
@@ -70,5 +89,8 @@ fn read_page(view: &View, prefix: &[u8], mut after: Option<Vec<u8>>, limit: usiz
         }
     }
     let more = !view.user_keys(prefix, after.as_deref(), 1)?.is_empty();
-    Ok(Page { items, last: after.filter(|_| more) })
+    Ok(Page {
+        items,
+        last: after.filter(|_| more),
+    })
 }

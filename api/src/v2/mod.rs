@@ -30,7 +30,12 @@ pub(crate) fn routes() -> Router<ApiState> {
         .route("/v2/clusters", get(resources::list_clusters))
         .route("/v2/clusters/{*arn}", get(resources::get_cluster))
         .route("/v2/environments", get(environments::list))
-        .route("/v2/environments/{name}", get(environments::get).put(environments::put).delete(environments::delete))
+        .route(
+            "/v2/environments/{name}",
+            get(environments::get)
+                .put(environments::put)
+                .delete(environments::delete),
+        )
         .route("/v2/environments/{name}/deployments", get(environments::deployments))
         .route("/v2/watch", get(watch::watch))
         .route("/v2/feed", get(feed::show))

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use blox_store::proto::{
     Attribute, DeploymentRecord, DeploymentStatus, DrainPolicy, EnvironmentRecord, KeyValue, LaunchRecord, LaunchState,
     StopRecord, StopState,
 };
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use crate::daemons::{EnvironmentSummary, FailedInstance};
@@ -46,7 +46,11 @@ impl EnvironmentModel {
             source: spec.source,
             cluster_arn: spec.cluster_arn,
             task_definition_arn: spec.task_definition_arn,
-            attributes: spec.attributes.into_iter().map(|Attribute { name, value }| (name, value)).collect(),
+            attributes: spec
+                .attributes
+                .into_iter()
+                .map(|Attribute { name, value }| (name, value))
+                .collect(),
             max_unavailable: spec.max_unavailable,
             environment_revision: record.environment_revision,
             deleting: record.deleting,
@@ -60,7 +64,11 @@ impl EnvironmentModel {
         }
     }
 
-    pub(super) fn with(mut self, deployment: Option<DeploymentRecord>, summary: EnvironmentSummary) -> EnvironmentModel {
+    pub(super) fn with(
+        mut self,
+        deployment: Option<DeploymentRecord>,
+        summary: EnvironmentSummary,
+    ) -> EnvironmentModel {
         self.deployment = deployment.map(DeploymentModel::of);
         self.summary = Some(SummaryModel::of(summary));
         self
@@ -133,7 +141,15 @@ struct FailedModel {
 
 impl SummaryModel {
     fn of(summary: EnvironmentSummary) -> SummaryModel {
-        let failed = |FailedInstance { instance_arn, reason, retry_at_ms }| FailedModel { instance_arn, reason, retry_at_ms };
+        let failed = |FailedInstance {
+                          instance_arn,
+                          reason,
+                          retry_at_ms,
+                      }| FailedModel {
+            instance_arn,
+            reason,
+            retry_at_ms,
+        };
         SummaryModel {
             desired: summary.desired,
             current: summary.current,

@@ -34,7 +34,9 @@ impl Expected {
             (Some(tag), None) => match revision_of(tag) {
                 Some(0) => Ok(Expected::Absent),
                 Some(revision) => Ok(Expected::At(revision)),
-                None => Err(wrong("If-Match must be one mod revision in quotes, such as '\"17\"', or '*'.")),
+                None => Err(wrong(
+                    "If-Match must be one mod revision in quotes, such as '\"17\"', or '*'.",
+                )),
             },
         }
     }
@@ -47,21 +49,34 @@ impl Expected {
             Expected::Exists => Condition::Exists(true),
             Expected::At(revision) => Condition::ModRevision(revision),
         };
-        Some(Precondition { condition: Some(condition) })
+        Some(Precondition {
+            condition: Some(condition),
+        })
     }
 }
 
 fn only_value<'headers>(headers: &'headers HeaderMap, name: &HeaderName) -> Result<Option<&'headers str>, Problem> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return if headers.contains_key(name) { Err(wrong(&format!("{name} is given more than once."))) } else { Ok(None) };
+        return if headers.contains_key(name) {
+            Err(wrong(&format!("{name} is given more than once.")))
+        } else {
+            Ok(None)
+        };
     };
-    value.to_str().map(Some).map_err(|_| wrong(&format!("{name} is not visible ASCII.")))
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| wrong(&format!("{name} is not visible ASCII.")))
 }
 
 fn revision_of(tag: &str) -> Option<Revision> {
     let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())
+        .flatten()
 }
 
 fn wrong(detail: &str) -> Problem {
@@ -92,11 +107,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_refused() {
-        for wrong in ["17", "\"x\"", "\"\"", "\"+1\"", "W/\"17\"", "\"1\", \"2\"", "\"99999999999999999999\"", ""] {
+        for wrong in [
+            "17",
+            "\"x\"",
+            "\"\"",
+            "\"+1\"",
+            "W/\"17\"",
+            "\"1\", \"2\"",
+            "\"99999999999999999999\"",
+            "",
+        ] {
             assert_eq!(expected(&[(header::IF_MATCH, wrong)]), None, "{wrong}");
         }
         assert_eq!(expected(&[(header::IF_NONE_MATCH, "\"1\"")]), None);
         assert_eq!(expected(&[(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")]), None);
-        assert_eq!(expected(&[(header::IF_MATCH, "\"1\""), (header::IF_MATCH, "\"1\"")]), None);
+        assert_eq!(
+            expected(&[(header::IF_MATCH, "\"1\""), (header::IF_MATCH, "\"1\"")]),
+            None
+        );
     }
 }

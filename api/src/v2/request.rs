@@ -20,7 +20,8 @@ pub(super) fn path_tail(uri: &Uri, prefix: &str) -> Vec<u8> {
 
 /// The decoded rest of the path as text.
 pub(super) fn path_text(uri: &Uri, prefix: &str) -> Result<String, Problem> {
-    String::from_utf8(path_tail(uri, prefix)).map_err(|_| Problem::new(ProblemKind::InvalidPath, "The path is not UTF-8."))
+    String::from_utf8(path_tail(uri, prefix))
+        .map_err(|_| Problem::new(ProblemKind::InvalidPath, "The path is not UTF-8."))
 }
 
 /// An answer of one JSON object and a newline.
@@ -49,12 +50,14 @@ impl From<BodyError> for Problem {
                 let detail = format!("The request body is larger than {limit} bytes.");
                 Problem::new(ProblemKind::BodyTooLarge, detail).with("limit_bytes", limit)
             }
-            BodyError::Overloaded => {
-                Problem::new(ProblemKind::Overloaded, "Too many request bodies are being read; try again.")
-            }
-            BodyError::Broken(cause) => {
-                Problem::new(ProblemKind::InvalidBody, format!("The request body broke off: {cause}."))
-            }
+            BodyError::Overloaded => Problem::new(
+                ProblemKind::Overloaded,
+                "Too many request bodies are being read; try again.",
+            ),
+            BodyError::Broken(cause) => Problem::new(
+                ProblemKind::InvalidBody,
+                format!("The request body broke off: {cause}."),
+            ),
         }
     }
 }

@@ -58,7 +58,12 @@ pub(super) async fn get_cluster(State(state): State<ApiState>, uri: Uri) -> Resu
 /// One page, by ARN, then source. All pages show the revision of the first.
 async fn list(state: &ApiState, uri: &Uri, kind: Kind, filters: &[&str]) -> Result<Response, Problem> {
     let query = Query::parse(uri.query());
-    let known: Vec<&str> = filters.iter().chain(&PAGING_KEYS).chain(&READING_KEYS).copied().collect();
+    let known: Vec<&str> = filters
+        .iter()
+        .chain(&PAGING_KEYS)
+        .chain(&READING_KEYS)
+        .copied()
+        .collect();
     query.only(&known)?;
     let limit = page_limit(&query)?;
     let hash = query_hash(kind.name(), &query, filters);
@@ -76,7 +81,13 @@ async fn list(state: &ApiState, uri: &Uri, kind: Kind, filters: &[&str]) -> Resu
     }
     let revision = view.revision();
     let items = state.blocking(move || Ok(view.list(kind, filter)?)).await?;
-    let page = PageWriter { items, remaining: limit, revision, hash, last: None };
+    let page = PageWriter {
+        items,
+        remaining: limit,
+        revision,
+        hash,
+        last: None,
+    };
     Ok(json_body(StatusCode::OK, revision, list_body(page).await?))
 }
 
@@ -95,7 +106,9 @@ async fn get(state: &ApiState, kind: Kind, arn: &str, uri: &Uri) -> Result<Respo
     push_resource(&mut line, &record.resource, record.mod_revision, record.create_revision);
     line.push(b'\n');
     let mut response = json_body(StatusCode::OK, view.revision(), Body::from(line));
-    response.headers_mut().insert(header::ETAG, entity_tag(record.mod_revision));
+    response
+        .headers_mut()
+        .insert(header::ETAG, entity_tag(record.mod_revision));
     Ok(response)
 }
 
@@ -123,10 +136,13 @@ fn cluster_of(query: &Query) -> Result<Option<ClusterSelector>, Problem> {
 }
 
 fn position_of(token: PageToken) -> Result<(String, String), Problem> {
-    let mut parts = token.last.into_iter().map(|part| String::from_utf8(part));
+    let mut parts = token.last.into_iter().map(String::from_utf8);
     match (parts.next(), parts.next()) {
         (Some(Ok(arn)), Some(Ok(source))) => Ok((arn, source)),
-        _ => Err(invalid("next_token", "is not a token of this query; leave it out to begin again")),
+        _ => Err(invalid(
+            "next_token",
+            "is not a token of this query; leave it out to begin again",
+        )),
     }
 }
 
@@ -162,7 +178,11 @@ impl PageWriter {
     fn write_end(&self, out: &mut Vec<u8>, more: bool) {
         let token = self.last.as_ref().filter(|_| more).map(|(arn, source)| {
             let last = vec![arn.clone().into_bytes(), source.clone().into_bytes()];
-            PageToken { revision: self.revision, last }.encode(self.hash)
+            PageToken {
+                revision: self.revision,
+                last,
+            }
+            .encode(self.hash)
         });
         out.extend_from_slice(b"],\"revision\":");
         push(out, &self.revision);

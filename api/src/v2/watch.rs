@@ -16,7 +16,11 @@ use crate::streams::{StreamEnd, StreamEvent, StreamSource, StreamStep, stream_bo
 /// breaks off without the last chunk.
 pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::parse(uri.query());
-    let known: Vec<&str> = ["from_revision", "kinds"].iter().chain(&READING_KEYS).copied().collect();
+    let known: Vec<&str> = ["from_revision", "kinds"]
+        .iter()
+        .chain(&READING_KEYS)
+        .copied()
+        .collect();
     query.only(&known)?;
     let from = match query.number("from_revision")?.unwrap_or(0) {
         0 => WatchFrom::Now,
@@ -25,10 +29,17 @@ pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Res
     let kinds = kinds_of(&query)?;
     let reading = Reading::from_query(&query)?;
     let place = state.stream_place().ok_or_else(|| {
-        Problem::new(ProblemKind::TooManyStreams, "Too many streams run already; try again on another node.")
+        Problem::new(
+            ProblemKind::TooManyStreams,
+            "Too many streams run already; try again on another node.",
+        )
     })?;
     state.barrier(reading).await?;
-    let watcher = state.store().watch(WatchRequest { from, kinds, prefix: bytes::Bytes::new() })?;
+    let watcher = state.store().watch(WatchRequest {
+        from,
+        kinds,
+        prefix: bytes::Bytes::new(),
+    })?;
     let source = StreamSource::new(watcher, &state, Some(state.config().bookmark_interval), place);
     let mut response = stream_body(LineWriter { source, begun: false }, next_lines).into_response();
     response
@@ -39,11 +50,16 @@ pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Res
 
 /// `kinds=task,instance`; none: all.
 fn kinds_of(query: &Query) -> Result<Vec<Kind>, Problem> {
-    let Some(text) = query.text("kinds")? else { return Ok(Vec::new()) };
+    let Some(text) = query.text("kinds")? else {
+        return Ok(Vec::new());
+    };
     let kind = |name: &str| {
         Kind::from_name(name).ok_or_else(|| {
             let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
-            invalid("kinds", &format!("names an unknown kind '{name}'; known are: {}", known.join(", ")))
+            invalid(
+                "kinds",
+                &format!("names an unknown kind '{name}'; known are: {}", known.join(", ")),
+            )
         })
     };
     text.split(',').map(kind).collect()
@@ -76,9 +92,10 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
         Err(end) => {
             let problem = match end {
                 StreamEnd::Watch(end) => Problem::from(end),
-                StreamEnd::Stopping => {
-                    Problem::new(ProblemKind::Stopping, "This node is stopping; go on from the last revision on another.")
-                }
+                StreamEnd::Stopping => Problem::new(
+                    ProblemKind::Stopping,
+                    "This node is stopping; go on from the last revision on another.",
+                ),
             };
             bytes = problem.stream_line();
             true

@@ -1,10 +1,10 @@
 //! One change as a line: `{"type":"PUT|DELETE","revision":N,"kind":...,key parts...,"object":...,"actor",...}`.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use blox_store::proto::StoredValue;
 use blox_store::proto::stored_value::Body;
 use blox_store::{Change, Kind, Revision};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use super::json::{push, push_member, push_resource};
 use super::models::{DeploymentModel, EnvironmentModel, KeyModel, LaunchModel, StopModel};
