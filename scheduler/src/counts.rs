@@ -137,7 +137,7 @@ impl<'a> Counting<'a> {
             // The record of the failed attempt has made way for the next: its task may still say why.
             let reason = || match ended.get(slot.arn) {
                 Some(task) if !task.stopped_reason.is_empty() => task.stopped_reason.clone(),
-                _ => format!("{} failures in a row; being tried again", launch.failures),
+                _ => format!("failures in a row: {}; being tried again", launch.failures),
             };
             return (launch.failures > 0).then(|| failed(reason(), 0));
         }

@@ -22,6 +22,9 @@ use crate::names::EnvironmentId;
 use crate::planner::plan_some;
 use works::{Done, Works};
 
+/// Planning takes at most one part in so many of the time.
+const PLAN_COST_SHARE: u64 = 10;
+
 /// What the duty runs on and under.
 #[derive(Clone)]
 pub struct Context {
@@ -76,6 +79,7 @@ async fn follow(context: Context) -> DutyEnd {
             mirror,
             wake_at: BTreeMap::new(),
             planned_at: 0,
+            plan_cost_ms: 0,
             resynced_at: 0,
         };
         match scheduling.run(watcher, &mut works).await {
@@ -110,6 +114,8 @@ struct Scheduling<'a> {
     /// When an environment is planned again although nothing has changed.
     wake_at: BTreeMap<EnvironmentId, u64>,
     planned_at: u64,
+    /// How long the last plan took, milliseconds.
+    plan_cost_ms: u64,
     resynced_at: u64,
 }
 
@@ -190,7 +196,9 @@ impl Scheduling<'_> {
             .chain(works.next_release())
             .fold(resync_at, u64::min);
         let can_plan = self.mirror.is_dirty() && works.has_room();
-        let earliest = self.planned_at + limits.plan_interval_ms;
+        // Where a fleet is so large that a plan takes long, planning still leaves most of the time to others.
+        let interval = limits.plan_interval_ms.max(self.plan_cost_ms * PLAN_COST_SHARE);
+        let earliest = self.planned_at + interval;
         if can_plan { earliest } else { wake_at.max(earliest) }
     }
 
@@ -226,6 +234,7 @@ impl Scheduling<'_> {
                 self.mirror.touch(&environment.environment);
             }
         }
+        self.plan_cost_ms = self.now().saturating_sub(now);
         Ok(())
     }
 

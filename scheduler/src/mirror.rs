@@ -379,8 +379,6 @@ fn launch(record: &LaunchRecord) -> Launch {
         },
         LaunchState::Vanished => LaunchProgress::Vanished,
     };
-    // The state counts every rejection into the record; what counts is the planner's to say.
-    let counted = u32::from(matches!(state, LaunchProgress::Rejected { .. }));
     Launch {
         id: record.id.as_str().into(),
         deployment: record.deployment_id.as_str().into(),
@@ -389,7 +387,7 @@ fn launch(record: &LaunchRecord) -> Launch {
         intent_revision: record.intent_revision,
         intended_at_elapsed_ms: record.intended_at_elapsed_ms,
         call_deadline_elapsed_ms: record.call_deadline_elapsed_ms,
-        failures: record.failures.saturating_sub(counted),
+        failures: record.failures,
     }
 }
 

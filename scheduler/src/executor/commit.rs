@@ -61,9 +61,11 @@ impl Executor {
                 Err(CommitError::Over(self.over(error.to_string())))
             }
             Err(error @ ProposeError::Unknown { .. }) => Err(CommitError::Unknown(error.to_string())),
-            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded | ProposeError::TooLarge { .. })) => {
+            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded)) => {
                 Err(CommitError::NotWritten(error.to_string()))
             }
+            // Trying again does not make it smaller.
+            Err(error @ ProposeError::TooLarge { .. }) => Err(CommitError::Refused(error.to_string())),
         }
     }
 

@@ -213,7 +213,7 @@ impl fmt::Display for WaitReason {
             } => {
                 write!(
                     formatter,
-                    "{failures} failures in a row, the last: {reason}; again at {until_elapsed_ms} ms"
+                    "{reason} (failures in a row: {failures}); again at {until_elapsed_ms} ms"
                 )
             }
             WaitReason::Stopping => formatter.write_str("its task is being stopped"),
@@ -227,7 +227,7 @@ impl fmt::Display for WaitReason {
                 )
             }
             WaitReason::MaxUnavailable { limit } => write!(formatter, "roll-out: at most {limit} unavailable"),
-            WaitReason::OtherTasks { count } => write!(formatter, "draining: {count} other tasks remain"),
+            WaitReason::OtherTasks { count } => write!(formatter, "draining: other tasks remain ({count})"),
             WaitReason::InFlight => formatter.write_str("being worked on"),
         }
     }

@@ -44,7 +44,7 @@ impl EnvironmentPlan {
             write!(formatter, "  place    {}", short(placement.instance.as_str()))?;
             match placement.failures {
                 0 => writeln!(formatter)?,
-                failures => writeln!(formatter, " after {failures} failures in a row")?,
+                failures => writeln!(formatter, " (failures in a row: {failures})")?,
             }
         }
         for replacement in &self.replace {

@@ -1,0 +1,226 @@
+//! The loop of a leader, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blox_scheduler::executor::timer::TokioTimer;
+use blox_scheduler::metrics::Metrics;
+use blox_scheduler::{Context, DutyEnd, Limits, Surroundings, run};
+use blox_store::proto::command::Operation;
+use blox_store::proto::{CreateEnvironment, DeleteEnvironment, DeploymentStatus, EnvironmentSpec, Observe};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::fleet::{CLUSTER, Fate, Fleet, SOURCE};
+use crate::state::State;
+use crate::world::{ENVIRONMENT, NAME, World, definition, instance};
+
+/// How often the fleet moves and tells.
+const FLEET_STEP: Duration = Duration::from_millis(200);
+
+struct Running {
+    state: Arc<State>,
+    fleet: Arc<Fleet>,
+    metrics: Arc<Metrics>,
+}
+
+impl Running {
+    fn new(instances: usize) -> Running {
+        let running = Running {
+            state: Arc::new(State::on_virtual_time()),
+            fleet: Arc::new(Fleet::default()),
+            metrics: Arc::new(Metrics::default()),
+        };
+        running.fleet.with(|fleet| {
+            (0..instances).for_each(|number| fleet.put_instance(&instance(number), "ACTIVE", true, "ssd"))
+        });
+        running.state.run(Operation::CreateEnvironment(CreateEnvironment {
+            id: ENVIRONMENT.to_owned(),
+            name: NAME.to_owned(),
+            spec: Some(EnvironmentSpec {
+                source: SOURCE.to_owned(),
+                cluster_arn: CLUSTER.to_owned(),
+                task_definition_arn: definition(1),
+                max_unavailable: 1,
+                ..EnvironmentSpec::default()
+            }),
+            deployment_token: "token".to_owned(),
+            deployment_id: "d-1".to_owned(),
+        }));
+        running.live();
+        running
+    }
+
+    /// The fleet lives on by itself, and the feed tells.
+    fn live(&self) -> JoinHandle<()> {
+        let (state, fleet) = (self.state.clone(), self.fleet.clone());
+        tokio::spawn(async move {
+            loop {
+                let observations: Vec<_> = fleet.with(|fleet| {
+                    fleet.advance(FLEET_STEP.as_millis() as u64);
+                    fleet.events.drain(..).collect()
+                });
+                if !observations.is_empty() {
+                    state.run(Operation::Observe(Observe {
+                        observations,
+                        unknown_types: 0,
+                        source: SOURCE.to_owned(),
+                    }));
+                }
+                tokio::time::sleep(FLEET_STEP).await;
+            }
+        })
+    }
+
+    /// A new leader's duty.
+    fn lead(&self) -> (JoinHandle<DutyEnd>, CancellationToken) {
+        let cancel = CancellationToken::new();
+        let surroundings = Surroundings {
+            proposer: self.state.clone(),
+            launcher: self.fleet.clone(),
+            timer: Arc::new(TokioTimer),
+            new_token: Arc::new(|| "next".to_owned()),
+            metrics: self.metrics.clone(),
+        };
+        let context = Context {
+            surroundings,
+            session: self.state.open_session(),
+            limits: Limits::default(),
+            cancel: cancel.clone(),
+        };
+        (tokio::spawn(run(context)), cancel)
+    }
+
+    fn running(&self) -> usize {
+        self.fleet.with(|fleet| {
+            fleet
+                .tasks
+                .values()
+                .filter(|task| task.status == "RUNNING" && task.group == World::group())
+                .count()
+        })
+    }
+
+    /// Waits (virtual time) until it holds.
+    async fn until(&self, what: &str, holds: impl Fn(&Running) -> bool) {
+        for _ in 0..3_000 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(FLEET_STEP).await;
+        }
+        panic!("never: {what}");
+    }
+
+    fn deployment(&self) -> DeploymentStatus {
+        let view = self.state.store.view().expect("memory does not fail");
+        view.deployment(ENVIRONMENT, "d-1")
+            .expect("memory does not fail")
+            .expect("it is there")
+            .status()
+    }
+}
+
+/// Proves that the duty brings a daemon to each of many instances, completes the deployment, replaces one that dies, and comes to rest.
+#[tokio::test(start_paused = true)]
+async fn one_daemon_on_each_of_many_instances() {
+    let world = Running::new(250);
+    let (duty, cancel) = world.lead();
+    world.until("a daemon on each", |world| world.running() == 250).await;
+    world
+        .until("completed", |world| world.deployment() == DeploymentStatus::Completed)
+        .await;
+    let victim = world
+        .fleet
+        .with(|fleet| fleet.tasks.keys().next().cloned().expect("there are some"));
+    world.fleet.with(|fleet| fleet.kill(&victim));
+    world.until("replaced", |world| world.running() == 250).await;
+    let (calls, applied) = (
+        world.fleet.with(|fleet| fleet.start_calls),
+        world.state.store.progress().borrow().applied_index,
+    );
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(
+        world.fleet.with(|fleet| fleet.start_calls),
+        calls,
+        "a fleet at rest is left alone"
+    );
+    assert_eq!(
+        world.state.store.progress().borrow().applied_index,
+        applied,
+        "a fleet at rest proposes nothing"
+    );
+    assert_eq!(world.fleet.with(|fleet| fleet.doubles.clone()), Vec::<String>::new());
+    cancel.cancel();
+    assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+}
+
+/// Proves that leaders that die in the middle of calls, again and again, leave exactly one daemon on each instance.
+#[tokio::test(start_paused = true)]
+async fn leaders_that_die_leave_no_doubles() {
+    let world = Running::new(30);
+    for round in 0..20 {
+        world.fleet.with(|fleet| {
+            fleet
+                .fates
+                .extend([Fate::CallerDiesAfter, Fate::AnswerLost, Fate::CallerDiesBefore])
+        });
+        let (duty, cancel) = world.lead();
+        tokio::time::sleep(Duration::from_millis(60 + 37 * round)).await;
+        cancel.cancel();
+        assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+        let victim = world.fleet.with(|fleet| {
+            fleet
+                .tasks
+                .values()
+                .find(|task| task.is_live())
+                .map(|task| task.arn.clone())
+        });
+        victim
+            .iter()
+            .for_each(|victim| world.fleet.with(|fleet| fleet.kill(victim)));
+    }
+    world.fleet.with(|fleet| fleet.fates.clear());
+    let (_duty, _cancel) = world.lead();
+    world.until("a daemon on each", |world| world.running() == 30).await;
+    assert_eq!(world.fleet.with(|fleet| fleet.doubles.clone()), Vec::<String>::new());
+}
+
+/// Proves that the duty ends by itself once another session has begun, and calls nobody any more.
+#[tokio::test(start_paused = true)]
+async fn a_newer_session_ends_the_duty() {
+    let world = Running::new(3);
+    let (duty, _cancel) = world.lead();
+    world.until("a daemon on each", |world| world.running() == 3).await;
+    world.state.open_session();
+    let calls = world.fleet.with(|fleet| fleet.start_calls);
+    world
+        .fleet
+        .with(|fleet| fleet.put_instance(&instance(7), "ACTIVE", true, "ssd"));
+    let end = tokio::time::timeout(Duration::from_secs(60), duty)
+        .await
+        .expect("it ends")
+        .expect("it does not panic");
+    assert!(matches!(end, DutyEnd::SessionOver(_)), "{end:?}");
+    assert_eq!(world.fleet.with(|fleet| fleet.start_calls), calls);
+}
+
+/// Proves that a deleted environment's tasks are stopped, and that it is removed once they are.
+#[tokio::test(start_paused = true)]
+async fn a_deleted_environment_goes_with_its_tasks() {
+    let world = Running::new(3);
+    let (_duty, _cancel) = world.lead();
+    world.until("a daemon on each", |world| world.running() == 3).await;
+    world.state.run(Operation::DeleteEnvironment(DeleteEnvironment {
+        name: NAME.to_owned(),
+        stop_tasks: true,
+        mod_revision: 0,
+    }));
+    world.until("nothing runs", |world| world.running() == 0).await;
+    world
+        .until("removed", |world| {
+            let view = world.state.store.view().expect("memory does not fail");
+            view.environments().expect("memory does not fail").is_empty()
+        })
+        .await;
+}

@@ -1,0 +1,17 @@
+//! The scheduler's integration tests.
+//!
+//! - [`plans`]: plans as text, one file a scenario under `tests/plans/`;
+//! - [`promises`]: the whole of it (planner, executor, state) against a fleet that misbehaves, at random;
+//! - [`protocol`]: the launch protocol, step by step;
+//! - [`duty`]: the loop of a leader, in virtual time;
+//! - [`summaries`]: the counters.
+
+mod duty;
+mod fleet;
+mod plans;
+mod promises;
+mod protocol;
+mod scene;
+mod state;
+mod summaries;
+mod world;
