@@ -33,7 +33,10 @@ pub struct Described {
 impl Described {
     /// What ECS said does not exist, as it named it.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
-        self.failures.iter().filter(|failure| failure.reason == REASON_MISSING).map(|failure| failure.arn.as_str())
+        self.failures
+            .iter()
+            .filter(|failure| failure.reason == REASON_MISSING)
+            .map(|failure| failure.arn.as_str())
     }
 
     /// Takes another chunk's answer in.
@@ -178,7 +181,11 @@ fn failure(body: FailureBody) -> Failure {
 /// Reads one page of a list: ARNs, and the token of the next page.
 pub(crate) fn listed(operation: &'static str, body: &Bytes) -> Result<(Vec<String>, Option<String>), CallError> {
     let parsed: ListBody = serde_json::from_slice(body).map_err(|error| unreadable(operation, &error))?;
-    let arns = parsed.cluster_arns.or(parsed.container_instance_arns).or(parsed.task_arns).unwrap_or_default();
+    let arns = parsed
+        .cluster_arns
+        .or(parsed.container_instance_arns)
+        .or(parsed.task_arns)
+        .unwrap_or_default();
     Ok((arns, parsed.next_token.filter(|token| !token.is_empty())))
 }
 
@@ -197,7 +204,11 @@ pub(crate) fn task_definition(operation: &'static str, body: &Bytes) -> Result<T
 }
 
 fn unreadable(operation: &'static str, error: &serde_json::Error) -> CallError {
-    CallError::Unknown { operation, code: None, cause: format!("the answer cannot be read: {error}") }
+    CallError::Unknown {
+        operation,
+        code: None,
+        cause: format!("the answer cannot be read: {error}"),
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +218,12 @@ mod tests {
     const CLUSTER: &str = "arn:aws:ecs:us-east-1:123456789012:cluster/example";
 
     fn asked(operation: &'static str) -> Asked<'static> {
-        Asked { operation, source: "main", cluster_arn: CLUSTER, sent_at_ms: 1_700_000_000_000 }
+        Asked {
+            operation,
+            source: "main",
+            cluster_arn: CLUSTER,
+            sent_at_ms: 1_700_000_000_000,
+        }
     }
 
     /// Elements keep every byte, unknown fields and number forms too, and failures come beside them.
@@ -243,16 +259,28 @@ mod tests {
     #[test]
     fn pages_carry_their_token() {
         let page = |text: &'static str| listed("ListTasks", &Bytes::from(text)).expect("readable");
-        assert_eq!(page(r#"{"taskArns":["a","b"],"nextToken":"n"}"#), (vec!["a".into(), "b".into()], Some("n".into())));
+        assert_eq!(
+            page(r#"{"taskArns":["a","b"],"nextToken":"n"}"#),
+            (vec!["a".into(), "b".into()], Some("n".into()))
+        );
         assert_eq!(page(r#"{"containerInstanceArns":[],"nextToken":""}"#), (vec![], None));
     }
 
     /// What is no answer of ECS is an unknown outcome, never a panic and never an empty answer.
     #[test]
     fn an_unreadable_answer_is_an_unknown_outcome() {
-        for body in ["", "<html>", "[]", r#"{"tasks":[{"version":1}]}"#, r#"{"tasks":[{"taskArn":1}]}"#] {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            r#"{"tasks":[{"version":1}]}"#,
+            r#"{"tasks":[{"taskArn":1}]}"#,
+        ] {
             let answer = described(&asked("DescribeTasks"), &Bytes::from(body));
-            assert!(matches!(answer, Err(CallError::Unknown { .. })), "{body:?} gave {answer:?}");
+            assert!(
+                matches!(answer, Err(CallError::Unknown { .. })),
+                "{body:?} gave {answer:?}"
+            );
         }
     }
 }

@@ -22,8 +22,12 @@ pub enum Category {
 
 impl Category {
     /// All of them, in the order of their buckets.
-    pub const ALL: [Category; 4] =
-        [Category::ResourceRead, Category::ResourceModify, Category::ClusterRead, Category::DefinitionRead];
+    pub const ALL: [Category; 4] = [
+        Category::ResourceRead,
+        Category::ResourceModify,
+        Category::ClusterRead,
+        Category::DefinitionRead,
+    ];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -70,7 +74,12 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub fn new(burst: f64, per_second: f64, now: Instant) -> TokenBucket {
-        TokenBucket { burst, per_second, tokens: burst, refilled_at: now }
+        TokenBucket {
+            burst,
+            per_second,
+            tokens: burst,
+            refilled_at: now,
+        }
     }
 
     /// Tokens in it now.
@@ -129,7 +138,9 @@ impl Budget {
                 reconcile: TokenBucket::new(burst * RECONCILE_SHARE, per_second * RECONCILE_SHARE, now),
             }
         });
-        Budget { categories: Mutex::new(buckets.into()) }
+        Budget {
+            categories: Mutex::new(buckets.into()),
+        }
     }
 
     /// Takes a token now, or says when there will be one.
@@ -155,7 +166,9 @@ impl Budget {
         let deadline = Instant::now() + wait_max;
         loop {
             let now = Instant::now();
-            let Err(exhausted) = self.try_take(category, caller, now) else { return Ok(()) };
+            let Err(exhausted) = self.try_take(category, caller, now) else {
+                return Ok(());
+            };
             if now + exhausted.retry_after > deadline {
                 return Err(exhausted);
             }
@@ -182,7 +195,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_bucket_gives_its_burst_and_then_its_rate() {
         let budget = Budget::new(Instant::now());
-        let take_all = || (0..1_000).take_while(|_| budget.try_take(Category::ResourceModify, Caller::OnDemand, Instant::now()).is_ok()).count();
+        let take_all = || {
+            (0..1_000)
+                .take_while(|_| {
+                    budget
+                        .try_take(Category::ResourceModify, Caller::OnDemand, Instant::now())
+                        .is_ok()
+                })
+                .count()
+        };
         assert_eq!(take_all(), 100);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(take_all(), 40);
@@ -194,7 +215,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn reconcile_leaves_half_to_others() {
         let budget = Budget::new(Instant::now());
-        let take_all = |caller| (0..1_000).take_while(|_| budget.try_take(Category::ResourceRead, caller, Instant::now()).is_ok()).count();
+        let take_all = |caller| {
+            (0..1_000)
+                .take_while(|_| budget.try_take(Category::ResourceRead, caller, Instant::now()).is_ok())
+                .count()
+        };
         assert_eq!(take_all(Caller::Reconcile), 50);
         assert_eq!(take_all(Caller::OnDemand), 50);
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -208,10 +233,17 @@ mod tests {
         let budget = Budget::new(Instant::now());
         budget.drain(Category::ResourceRead, Instant::now());
         let begun = Instant::now();
-        let refused = budget.take(Category::ResourceRead, Caller::OnDemand, Duration::from_millis(10)).await;
+        let refused = budget
+            .take(Category::ResourceRead, Caller::OnDemand, Duration::from_millis(10))
+            .await;
         assert!(refused.is_err_and(|exhausted| exhausted.retry_after >= Duration::from_millis(50)));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(budget.take(Category::ResourceRead, Caller::OnDemand, Duration::from_secs(1)).await, Ok(()));
+        assert_eq!(
+            budget
+                .take(Category::ResourceRead, Caller::OnDemand, Duration::from_secs(1))
+                .await,
+            Ok(())
+        );
         assert!(begun.elapsed() >= Duration::from_millis(50) && begun.elapsed() < Duration::from_millis(100));
     }
 }

@@ -42,7 +42,13 @@ struct Answered {
 impl EcsClient {
     /// A client of `api` with full buckets.
     pub fn new(source: String, api: Arc<dyn EcsApi>, clock: Arc<dyn Clock>, metrics: EcsMetrics) -> EcsClient {
-        EcsClient { source, api, budget: Budget::new(Instant::now()), clock, metrics }
+        EcsClient {
+            source,
+            api,
+            budget: Budget::new(Instant::now()),
+            clock,
+            metrics,
+        }
     }
 
     /// Name of the source.
@@ -74,7 +80,11 @@ impl EcsClient {
             }
         }
         let cause = format!("the list has no end after {} ARNs", arns.len());
-        Err(CallError::Unknown { operation: request.operation(), code: None, cause })
+        Err(CallError::Unknown {
+            operation: request.operation(),
+            code: None,
+            cause,
+        })
     }
 
     /// Describes any number of ARNs in chunks of 100; `request` makes the call of one chunk.
@@ -87,7 +97,10 @@ impl EcsClient {
     ) -> Result<Described, CallError> {
         let mut described = Described::default();
         for chunk in arns.chunks(DESCRIBE_ARNS_MAX) {
-            described.absorb(self.describe_chunk(caller, cluster_arn, request(chunk.to_vec())).await?);
+            described.absorb(
+                self.describe_chunk(caller, cluster_arn, request(chunk.to_vec()))
+                    .await?,
+            );
         }
         Ok(described)
     }
@@ -116,8 +129,14 @@ impl EcsClient {
     /// when it leaves.
     pub(crate) async fn modify(&self, cluster_arn: &str, request: EcsRequest) -> Result<Described, CallError> {
         let operation = request.operation();
-        if let Err(exhausted) = self.budget.try_take(request.category(), Caller::OnDemand, Instant::now()) {
-            let cause = format!("the call budget is spent; a call may leave in {:?}", exhausted.retry_after);
+        if let Err(exhausted) = self
+            .budget
+            .try_take(request.category(), Caller::OnDemand, Instant::now())
+        {
+            let cause = format!(
+                "the call budget is spent; a call may leave in {:?}",
+                exhausted.retry_after
+            );
             return self.counted(&request, Err(CallError::NotSent { operation, cause }));
         }
         let answered = self.call_once(request).await?;
@@ -130,7 +149,12 @@ impl EcsClient {
         cluster_arn: &str,
         answered: &Answered,
     ) -> Result<Described, CallError> {
-        let asked = Asked { operation, source: &self.source, cluster_arn, sent_at_ms: answered.sent_at_ms };
+        let asked = Asked {
+            operation,
+            source: &self.source,
+            cluster_arn,
+            sent_at_ms: answered.sent_at_ms,
+        };
         answer::described(&asked, &answered.body)
     }
 
@@ -167,13 +191,20 @@ impl EcsClient {
         let operation = request.operation();
         let code = result.as_ref().err().map_or_else(|| "ok".to_string(), CallError::label);
         let labels = [("source", self.source.as_str()), ("op", operation)];
-        self.metrics.add("blox_ecs_api_requests_total", &[labels[0], labels[1], ("code", &code)], 1);
+        self.metrics.add(
+            "blox_ecs_api_requests_total",
+            &[labels[0], labels[1], ("code", &code)],
+            1,
+        );
         if result.as_ref().is_err_and(CallError::is_throttled) {
             self.metrics.add("blox_ecs_api_throttled_total", &labels, 1);
             self.budget.drain(request.category(), Instant::now());
         }
         let tokens = self.budget.tokens(request.category(), Instant::now());
-        let labels = [("source", self.source.as_str()), ("category", request.category().name())];
+        let labels = [
+            ("source", self.source.as_str()),
+            ("category", request.category().name()),
+        ];
         self.metrics.set("blox_ecs_budget_tokens", &labels, tokens);
         result
     }

@@ -37,7 +37,10 @@ fn reconcile_pause_ms_default() -> u64 {
 impl SourceConfig {
     /// Says what cannot work, in a sentence that names the key.
     pub fn check(&self) -> Result<(), String> {
-        let name_is_plain = self.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let name_is_plain = self
+            .name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if self.name.is_empty() || self.name.len() > SOURCE_NAME_CHARACTERS_MAX || !name_is_plain {
             return Err(format!(
                 "source name {:?}: give 1 to {SOURCE_NAME_CHARACTERS_MAX} letters, digits, '-', '_' or '.'",
@@ -45,10 +48,16 @@ impl SourceConfig {
             ));
         }
         if self.region.trim().is_empty() {
-            return Err(format!("source {:?}: region is empty; give one such as \"us-east-1\"", self.name));
+            return Err(format!(
+                "source {:?}: region is empty; give one such as \"us-east-1\"",
+                self.name
+            ));
         }
         if self.queue.as_deref().is_some_and(str::is_empty) {
-            return Err(format!("source {:?}: queue is empty; give a name or URL, or leave the key out", self.name));
+            return Err(format!(
+                "source {:?}: queue is empty; give a name or URL, or leave the key out",
+                self.name
+            ));
         }
         if self.clusters.iter().any(String::is_empty) {
             return Err(format!("source {:?}: clusters holds an empty name", self.name));
@@ -58,7 +67,9 @@ impl SourceConfig {
 
     /// Which clusters this source is about.
     pub fn cluster_filter(&self) -> ClusterFilter {
-        ClusterFilter { clusters: self.clusters.clone() }
+        ClusterFilter {
+            clusters: self.clusters.clone(),
+        }
     }
 }
 
@@ -81,7 +92,11 @@ impl ClusterFilter {
 
     /// Whether the cluster of this ARN is meant.
     pub fn accepts(&self, cluster_arn: &str) -> bool {
-        self.is_all() || self.clusters.iter().any(|wanted| wanted == cluster_arn || wanted == cluster_name(cluster_arn))
+        self.is_all()
+            || self
+                .clusters
+                .iter()
+                .any(|wanted| wanted == cluster_arn || wanted == cluster_name(cluster_arn))
     }
 }
 
@@ -112,7 +127,10 @@ mod tests {
         for bad in ["", "a b", "a\0b", "a/b", &"a".repeat(65)] {
             assert!(config(bad).check().is_err(), "{bad:?} was accepted");
         }
-        let empty_queue = SourceConfig { queue: Some(String::new()), ..config("main") };
+        let empty_queue = SourceConfig {
+            queue: Some(String::new()),
+            ..config("main")
+        };
         assert!(empty_queue.check().is_err());
     }
 
@@ -121,7 +139,12 @@ mod tests {
     fn unknown_keys_are_errors() {
         let good = r#"{"name":"main","region":"us-east-1"}"#;
         let bad = r#"{"name":"main","region":"us-east-1","endpoint":"http://127.0.0.1"}"#;
-        assert_eq!(serde_json::from_str::<SourceConfig>(good).map(|c| c.reconcile_pause_ms).ok(), Some(60_000));
+        assert_eq!(
+            serde_json::from_str::<SourceConfig>(good)
+                .map(|c| c.reconcile_pause_ms)
+                .ok(),
+            Some(60_000)
+        );
         assert!(serde_json::from_str::<SourceConfig>(bad).is_err());
     }
 
@@ -129,7 +152,9 @@ mod tests {
     #[test]
     fn a_filter_takes_names_and_arns_whole() {
         let arn = "arn:aws:ecs:us-east-1:123456789012:cluster/prod";
-        let filter = |clusters: &[&str]| ClusterFilter { clusters: clusters.iter().map(|c| c.to_string()).collect() };
+        let filter = |clusters: &[&str]| ClusterFilter {
+            clusters: clusters.iter().map(|c| c.to_string()).collect(),
+        };
         assert!(filter(&[]).accepts(arn));
         assert!(filter(&["prod"]).accepts(arn));
         assert!(filter(&["dev", arn]).accepts(arn));

@@ -41,8 +41,14 @@ pub async fn run_source(source: Arc<Source>, context: DutyContext) -> DutyEnd {
 
 /// As [`run_source`], over any state: for tests and simulation.
 pub async fn run_duty(source: Arc<Source>, state: Arc<dyn ReplicatedState>, cancel: CancellationToken) -> DutyEnd {
-    tracing::info!(source = source.name(), session = state.session(), "feed and reconcile begin");
-    let feed = source.queue().map(|queue| feed::Feed::new(source.clone(), queue.clone(), state.clone()));
+    tracing::info!(
+        source = source.name(),
+        session = state.session(),
+        "feed and reconcile begin"
+    );
+    let feed = source
+        .queue()
+        .map(|queue| feed::Feed::new(source.clone(), queue.clone(), state.clone()));
     let end = tokio::select! {
         () = cancel.cancelled() => DutyEnd::Cancelled,
         end = run_feed(feed.as_ref()).boxed() => end,
@@ -70,7 +76,10 @@ struct LiveState {
 impl ReplicatedState for LiveState {
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Outcome, ProposeError>> {
         let deadline = Duration::from_millis(PROPOSAL_TIMEOUT_MS);
-        self.context.consensus.propose_as_leader(self.context.term, command, deadline).boxed()
+        self.context
+            .consensus
+            .propose_as_leader(self.context.term, command, deadline)
+            .boxed()
     }
 
     fn has_recent_quorum(&self, within: Duration) -> bool {
@@ -92,7 +101,12 @@ impl ReplicatedState for LiveState {
             effects.push(match merge::key_of(observation) {
                 Err(error) => Effect::Unreadable(error.to_string()),
                 Ok(key) => {
-                    let Observation { source, cluster_arn, arn, .. } = observation;
+                    let Observation {
+                        source,
+                        cluster_arn,
+                        arn,
+                        ..
+                    } = observation;
                     let record = view.resource(key.kind(), source, cluster_arn, arn)?;
                     effect(record.as_ref().map(|record| &record.resource), observation)
                 }
@@ -122,7 +136,6 @@ impl ReplicatedState for LiveState {
             let record = record?;
             Ok(KnownResource {
                 mod_revision: record.mod_revision,
-                ecs_version: shown_version(&record.resource),
                 forgotten: record.resource.forgotten_at_elapsed_ms != 0,
                 arn: record.resource.arn,
             })
@@ -132,7 +145,10 @@ impl ReplicatedState for LiveState {
 
     fn last_passes(&self, source: &str) -> Result<HashMap<String, i64>, StoreError> {
         let statuses = self.context.store.sources()?;
-        let passes = statuses.into_iter().filter(|status| status.source == source).flat_map(|status| status.passes);
+        let passes = statuses
+            .into_iter()
+            .filter(|status| status.source == source)
+            .flat_map(|status| status.passes);
         Ok(passes.map(|pass| (pass.cluster_arn, pass.ended_at_ms)).collect())
     }
 }
@@ -141,7 +157,9 @@ fn effect(record: Option<&ResourceRecord>, observation: &Observation) -> Effect 
     match (merge::effect(record, observation), record) {
         (Err(error), _) => Effect::Unreadable(error.to_string()),
         (Ok(merge::Effect::Applied), None) => Effect::Created,
-        (Ok(merge::Effect::Applied), Some(record)) => Effect::Changed { missed: is_missed(record, observation) },
+        (Ok(merge::Effect::Applied), Some(record)) => Effect::Changed {
+            missed: is_missed(record, observation),
+        },
         (Ok(merge::Effect::Confirmed | merge::Effect::Duplicate), _) => Effect::Duplicate,
         (Ok(merge::Effect::Stale), _) => Effect::Stale,
     }

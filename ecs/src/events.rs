@@ -68,7 +68,11 @@ pub struct Decoded {
 
 /// Decodes one message body of `source`. Never fails: what cannot be read is said in [`Decoded::poison`].
 pub fn decode(source: &str, filter: &ClusterFilter, body: &Bytes) -> Decoded {
-    let mut decoder = Decoder { source, filter, decoded: Decoded::default() };
+    let mut decoder = Decoder {
+        source,
+        filter,
+        decoded: Decoded::default(),
+    };
     decoder.body(body, WRAPPINGS_MAX);
     decoder.decoded
 }
@@ -131,7 +135,10 @@ impl Decoder<'_> {
             (Some(detail_type), _, _) => match EventType::of(detail_type) {
                 Some(event_type) => {
                     let detail = envelope.detail.ok_or("the event has no detail")?;
-                    let origin = Origin { source: envelope.source, time: envelope.time };
+                    let origin = Origin {
+                        source: envelope.source,
+                        time: envelope.time,
+                    };
                     self.event(event_type, &origin, &body.slice_ref(detail.get().as_bytes()))
                 }
                 None => {
@@ -152,9 +159,11 @@ impl Decoder<'_> {
         let parsed: Detail = serde_json::from_slice(detail).map_err(|error| format!("detail: {error}"))?;
         let (kind, arn, name) = match event_type {
             EventType::Task => (ResourceKind::Task, parsed.task_arn, "detail.taskArn"),
-            EventType::Instance => {
-                (ResourceKind::Instance, parsed.container_instance_arn, "detail.containerInstanceArn")
-            }
+            EventType::Instance => (
+                ResourceKind::Instance,
+                parsed.container_instance_arn,
+                "detail.containerInstanceArn",
+            ),
         };
         let cluster_arn = checked_arn("detail.clusterArn", parsed.cluster_arn)?;
         let arn = checked_arn(name, arn)?;
@@ -191,8 +200,9 @@ impl Origin {
             None => return Err("the event has no source".into()),
         }
         let time = self.time.as_deref().ok_or("the event has no time")?;
-        let time: jiff::Timestamp =
-            time.parse().map_err(|_| format!("time {:?} is no RFC 3339 time", shortened(time)))?;
+        let time: jiff::Timestamp = time
+            .parse()
+            .map_err(|_| format!("time {:?} is no RFC 3339 time", shortened(time)))?;
         Ok(time.as_millisecond())
     }
 }

@@ -32,13 +32,18 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// A counter or gauge: the bits of an `f64`.
+type Cell = Arc<AtomicU64>;
+
 type Labels = Vec<(&'static str, String)>;
+
+type Series = BTreeMap<(&'static str, Labels), Cell>;
 
 /// All counters and gauges of this crate. Cheap to clone; all clones are the same. The number of series is bounded by the sources,
 /// operations and codes there are: no label ever holds an ARN.
 #[derive(Clone, Debug, Default)]
 pub struct EcsMetrics {
-    series: Arc<Mutex<BTreeMap<(&'static str, Labels), Arc<AtomicU64>>>>,
+    series: Arc<Mutex<Series>>,
 }
 
 impl EcsMetrics {
@@ -63,9 +68,16 @@ impl EcsMetrics {
     /// One series' value; 0 where it does not exist.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let matches = |sample: &Sample| {
-            sample.name == name && labels.iter().all(|(key, value)| sample.labels.iter().any(|(k, v)| k == key && v == value))
+            sample.name == name
+                && labels
+                    .iter()
+                    .all(|(key, value)| sample.labels.iter().any(|(k, v)| k == key && v == value))
         };
-        self.read().iter().filter(|sample| matches(sample)).map(|sample| sample.value).sum()
+        self.read()
+            .iter()
+            .filter(|sample| matches(sample))
+            .map(|sample| sample.value)
+            .sum()
     }
 
     /// Adds to a counter.
@@ -90,9 +102,13 @@ impl EcsMetrics {
         self.cell(name, labels).store(value.to_bits(), Ordering::Relaxed);
     }
 
-    fn cell(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Arc<AtomicU64> {
+    fn cell(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Cell {
         let labels: Labels = labels.iter().map(|(key, value)| (*key, value.to_string())).collect();
-        self.series.lock().entry((name, labels)).or_insert_with(|| Arc::new(AtomicU64::new(0f64.to_bits()))).clone()
+        self.series
+            .lock()
+            .entry((name, labels))
+            .or_insert_with(|| Arc::new(AtomicU64::new(0f64.to_bits())))
+            .clone()
     }
 }
 

@@ -49,7 +49,12 @@ impl Source {
         metrics: EcsMetrics,
     ) -> Source {
         let client = EcsClient::new(config.name.clone(), api, clock, metrics.clone());
-        Source { config, client, queue, metrics }
+        Source {
+            config,
+            client,
+            queue,
+            metrics,
+        }
     }
 
     /// Its name.
@@ -90,37 +95,62 @@ impl Source {
         let count = start.instances.len();
         if count == 0 || count > START_INSTANCES_MAX {
             let cause = format!("{count} instances asked for; ECS takes 1 to {START_INSTANCES_MAX}");
-            return Err(CallError::NotSent { operation: "StartTask", cause });
+            return Err(CallError::NotSent {
+                operation: "StartTask",
+                cause,
+            });
         }
         let cluster_arn = start.cluster.clone();
         let described = self.client.modify(&cluster_arn, EcsRequest::StartTask(start)).await?;
-        Ok(StartAnswer { tasks: described.observations, failures: described.failures })
+        Ok(StartAnswer {
+            tasks: described.observations,
+            failures: described.failures,
+        })
     }
 
     /// StopTask, once. Stopping twice is harmless. The answer is the task as ECS shows it then.
-    pub async fn stop_task(&self, cluster_arn: &str, task_arn: &str, reason: &str) -> Result<Option<Observation>, CallError> {
+    pub async fn stop_task(
+        &self,
+        cluster_arn: &str,
+        task_arn: &str,
+        reason: &str,
+    ) -> Result<Option<Observation>, CallError> {
         let (cluster, task, reason) = (cluster_arn.to_string(), task_arn.to_string(), reason.to_string());
-        let described = self.client.modify(cluster_arn, EcsRequest::StopTask { cluster, task, reason }).await?;
+        let described = self
+            .client
+            .modify(cluster_arn, EcsRequest::StopTask { cluster, task, reason })
+            .await?;
         Ok(described.observations.into_iter().next())
     }
 
     /// ARNs of the cluster's tasks that were started by `started_by` and are wanted RUNNING: ECS takes no other filter beside it.
     pub async fn list_tasks_started_by(&self, cluster_arn: &str, started_by: &str) -> Result<Vec<String>, CallError> {
         let listing = TaskListing::StartedBy(started_by.to_string());
-        let request = EcsRequest::ListTasks { cluster: cluster_arn.to_string(), listing, next_token: None };
+        let request = EcsRequest::ListTasks {
+            cluster: cluster_arn.to_string(),
+            listing,
+            next_token: None,
+        };
         self.client.list(Caller::OnDemand, request).await
     }
 
     /// Describes tasks, any number; `failures` names those ECS does not know (`MISSING`).
     pub async fn describe_tasks(&self, cluster_arn: &str, tasks: &[String]) -> Result<Described, CallError> {
         let cluster = cluster_arn.to_string();
-        let request = |tasks| EcsRequest::DescribeTasks { cluster: cluster.clone(), tasks };
-        self.client.describe(Caller::OnDemand, cluster_arn, tasks, request).await
+        let request = |tasks| EcsRequest::DescribeTasks {
+            cluster: cluster.clone(),
+            tasks,
+        };
+        self.client
+            .describe(Caller::OnDemand, cluster_arn, tasks, request)
+            .await
     }
 
-    /// A cluster by name or ARN; `None`: ECS does not know it.
+    /// A cluster by name or ARN, a deleted one (`status` INACTIVE) too; `None`: ECS does not know it.
     pub async fn describe_cluster(&self, cluster: &str) -> Result<Option<Observation>, CallError> {
-        let request = EcsRequest::DescribeClusters { clusters: vec![cluster.to_string()] };
+        let request = EcsRequest::DescribeClusters {
+            clusters: vec![cluster.to_string()],
+        };
         let described = self.client.describe_chunk(Caller::OnDemand, cluster, request).await?;
         Ok(described.observations.into_iter().next())
     }

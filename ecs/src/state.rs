@@ -38,8 +38,6 @@ pub struct KnownResource {
     pub arn: String,
     /// Revision of its last change.
     pub mod_revision: u64,
-    /// ECS' version of what is shown.
-    pub ecs_version: Option<i64>,
     /// ECS has forgotten it already, and it only waits for its end.
     pub forgotten: bool,
 }

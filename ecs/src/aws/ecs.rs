@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::aws::capture::Capture;
-use crate::aws::failure::call_error;
+use crate::aws::failure::body_or_error;
 use crate::error::CallError;
 use crate::request::{EcsApi, EcsRequest, TaskListing};
 
@@ -27,13 +27,7 @@ macro_rules! send {
     ($operation:expr, $builder:expr) => {{
         let capture = Capture::default();
         let sent = $builder.customize().interceptor(capture.clone()).send();
-        async move {
-            match sent.await {
-                Ok(_) => Ok(capture.body().unwrap_or_default()),
-                Err(error) => Err(call_error($operation, error, capture.transmitted())),
-            }
-        }
-        .boxed()
+        async move { body_or_error($operation, sent.await, &capture) }.boxed()
     }};
 }
 
@@ -49,7 +43,13 @@ impl EcsApi for AwsEcs {
                 send!(operation, client.describe_clusters().set_clusters(Some(clusters)))
             }
             EcsRequest::ListContainerInstances { cluster, next_token } => {
-                send!(operation, client.list_container_instances().cluster(cluster).set_next_token(next_token))
+                send!(
+                    operation,
+                    client
+                        .list_container_instances()
+                        .cluster(cluster)
+                        .set_next_token(next_token)
+                )
             }
             EcsRequest::DescribeContainerInstances { cluster, instances } => send!(
                 operation,
@@ -60,7 +60,11 @@ impl EcsApi for AwsEcs {
                     .include(ContainerInstanceField::Tags)
                     .include(ContainerInstanceField::ContainerInstanceHealth)
             ),
-            EcsRequest::ListTasks { cluster, listing, next_token } => {
+            EcsRequest::ListTasks {
+                cluster,
+                listing,
+                next_token,
+            } => {
                 let list = client.list_tasks().cluster(cluster).set_next_token(next_token);
                 // ECS wants `startedBy` to be the only filter.
                 let list = match listing {
@@ -72,10 +76,17 @@ impl EcsApi for AwsEcs {
             }
             EcsRequest::DescribeTasks { cluster, tasks } => send!(
                 operation,
-                client.describe_tasks().cluster(cluster).set_tasks(Some(tasks)).include(TaskField::Tags)
+                client
+                    .describe_tasks()
+                    .cluster(cluster)
+                    .set_tasks(Some(tasks))
+                    .include(TaskField::Tags)
             ),
             EcsRequest::DescribeTaskDefinition { task_definition } => {
-                send!(operation, client.describe_task_definition().task_definition(task_definition))
+                send!(
+                    operation,
+                    client.describe_task_definition().task_definition(task_definition)
+                )
             }
             EcsRequest::StartTask(start) => send!(
                 operation,

@@ -48,7 +48,10 @@ pub(crate) async fn connect(config: &SourceConfig) -> AwsClients {
         .build();
     let sqs = aws_sdk_sqs::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts(RECEIVE_ATTEMPT_TIMEOUT_MS, RECEIVE_ATTEMPT_TIMEOUT_MS + CONNECT_TIMEOUT_MS))
+        .timeout_config(timeouts(
+            RECEIVE_ATTEMPT_TIMEOUT_MS,
+            RECEIVE_ATTEMPT_TIMEOUT_MS + CONNECT_TIMEOUT_MS,
+        ))
         .build();
     let sqs = aws_sdk_sqs::Client::from_conf(sqs);
     AwsClients {
@@ -64,7 +67,9 @@ async fn shared_config(config: &SourceConfig) -> SdkConfig {
         .timeout_config(timeouts(CALL_ATTEMPT_TIMEOUT_MS, CALL_TIMEOUT_MS))
         .load()
         .await;
-    let Some(role_arn) = &config.role_arn else { return shared };
+    let Some(role_arn) = &config.role_arn else {
+        return shared;
+    };
     let provider = AssumeRoleProvider::builder(role_arn.clone())
         .session_name(ROLE_SESSION_NAME)
         .region(region)

@@ -35,7 +35,11 @@ macro_rules! send {
 impl AwsQueue {
     pub(crate) fn new(client: Client, name_or_url: String) -> AwsQueue {
         let url = name_or_url.contains("://").then(|| name_or_url.clone());
-        AwsQueue { client, name_or_url, url: Mutex::new(url) }
+        AwsQueue {
+            client,
+            name_or_url,
+            url: Mutex::new(url),
+        }
     }
 
     async fn url(&self) -> Result<String, CallError> {
@@ -70,15 +74,29 @@ impl AwsQueue {
             .visibility_timeout(whole_seconds(options.visibility))
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
         let answer = send!("ReceiveMessage", request).map_err(|error| self.forget_url_if_missing(error))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
+        Ok(answer
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(message)
+            .collect())
     }
 
     async fn delete(&self, receipts: Vec<ReceiptHandle>) -> Result<usize, CallError> {
         let entries = receipts.into_iter().enumerate().map(|(index, receipt)| {
-            DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt.0).build()
+            DeleteMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(receipt.0)
+                .build()
         });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt("DeleteMessageBatch", &error))?;
-        let request = self.client.delete_message_batch().queue_url(self.url().await?).set_entries(Some(entries));
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unbuilt("DeleteMessageBatch", &error))?;
+        let request = self
+            .client
+            .delete_message_batch()
+            .queue_url(self.url().await?)
+            .set_entries(Some(entries));
         Ok(send!("DeleteMessageBatch", request)?.failed.len())
     }
 
@@ -90,10 +108,14 @@ impl AwsQueue {
                 .visibility_timeout(whole_seconds(visibility))
                 .build()
         });
-        let entries =
-            entries.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt("ChangeMessageVisibilityBatch", &error))?;
-        let request =
-            self.client.change_message_visibility_batch().queue_url(self.url().await?).set_entries(Some(entries));
+        let entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| unbuilt("ChangeMessageVisibilityBatch", &error))?;
+        let request = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(self.url().await?)
+            .set_entries(Some(entries));
         Ok(send!("ChangeMessageVisibilityBatch", request)?.failed.len())
     }
 }
@@ -132,5 +154,8 @@ fn whole_seconds(duration: Duration) -> i32 {
 }
 
 fn unbuilt(operation: &'static str, error: &dyn std::error::Error) -> CallError {
-    CallError::NotSent { operation, cause: error.to_string() }
+    CallError::NotSent {
+        operation,
+        cause: error.to_string(),
+    }
 }

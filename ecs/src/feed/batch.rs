@@ -53,7 +53,12 @@ impl Gather {
 
     /// The next command's messages, in the order of their arrival.
     pub(super) fn next(&mut self) -> Option<Batch> {
-        let size = |unit: &Unit| (unit.observations.len(), unit.observations.iter().map(observation_bytes).sum());
+        let size = |unit: &Unit| {
+            (
+                unit.observations.len(),
+                unit.observations.iter().map(observation_bytes).sum(),
+            )
+        };
         if let Some(units) = fill(&mut self.observe, size) {
             return Some(Batch::Observe(units));
         }

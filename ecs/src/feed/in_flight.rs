@@ -27,7 +27,10 @@ pub(crate) struct Reserved {
 
 impl InFlight {
     pub(crate) fn new() -> InFlight {
-        InFlight { messages: Arc::new(Semaphore::new(MESSAGES_MAX)), kib: Arc::new(Semaphore::new(KIB_MAX)) }
+        InFlight {
+            messages: Arc::new(Semaphore::new(MESSAGES_MAX)),
+            kib: Arc::new(Semaphore::new(KIB_MAX)),
+        }
     }
 
     /// Waits for room for one receive at its largest.
@@ -36,7 +39,12 @@ impl InFlight {
         let kib = messages * MESSAGE_KIB_MAX as u32;
         let never_closed = "the semaphores are never closed";
         Reserved {
-            messages: self.messages.clone().acquire_many_owned(messages).await.expect(never_closed),
+            messages: self
+                .messages
+                .clone()
+                .acquire_many_owned(messages)
+                .await
+                .expect(never_closed),
             kib: self.kib.clone().acquire_many_owned(kib).await.expect(never_closed),
         }
     }
@@ -48,7 +56,10 @@ impl Reserved {
         let kib = bytes.div_ceil(1_024).min(self.kib.num_permits());
         let messages = self.messages.num_permits().min(1);
         let within = "the number is within what is held";
-        Reserved { messages: self.messages.split(messages).expect(within), kib: self.kib.split(kib).expect(within) }
+        Reserved {
+            messages: self.messages.split(messages).expect(within),
+            kib: self.kib.split(kib).expect(within),
+        }
     }
 }
 

@@ -104,10 +104,18 @@ impl Feed {
     /// same arrives a second time there, which changes nothing.
     pub(crate) async fn hand_back(&self) {
         let receipts = self.pending.lock().receipts();
-        let calls = receipts.chunks(QUEUE_BATCH_MESSAGES_MAX).map(|chunk| self.queue.extend(chunk.to_vec(), Duration::ZERO));
+        let calls = receipts
+            .chunks(QUEUE_BATCH_MESSAGES_MAX)
+            .map(|chunk| self.queue.extend(chunk.to_vec(), Duration::ZERO));
         let deadline = Duration::from_millis(HAND_BACK_TIMEOUT_MS);
-        if tokio::time::timeout(deadline, futures::future::join_all(calls)).await.is_err() {
-            tracing::debug!(source = self.source.name(), "unapplied messages come back by themselves");
+        if tokio::time::timeout(deadline, futures::future::join_all(calls))
+            .await
+            .is_err()
+        {
+            tracing::debug!(
+                source = self.source.name(),
+                "unapplied messages come back by themselves"
+            );
         }
     }
 
@@ -119,7 +127,9 @@ impl Feed {
             let now = Instant::now();
             let due = self.pending.lock().due(now + Duration::from_millis(EXTENSION_DUE_MS));
             self.count_in_flight();
-            let calls = due.chunks(QUEUE_BATCH_MESSAGES_MAX).map(|chunk| self.hide_anew(chunk, now));
+            let calls = due
+                .chunks(QUEUE_BATCH_MESSAGES_MAX)
+                .map(|chunk| self.hide_anew(chunk, now));
             futures::future::join_all(calls).await;
         }
     }
@@ -131,11 +141,16 @@ impl Feed {
         match tokio::time::timeout(deadline, self.queue.extend(receipts, visibility)).await {
             Ok(Ok(_)) => {
                 // One that could not be extended comes back and is applied twice, which changes nothing: no need to tell them apart.
-                self.pending.lock().hidden(chunk.iter().map(|(id, _)| *id), now + visibility);
+                self.pending
+                    .lock()
+                    .hidden(chunk.iter().map(|(id, _)| *id), now + visibility);
                 self.count("blox_sqs_extended_total", chunk.len());
             }
             Ok(Err(error)) => self.count_error(&error),
-            Err(_) => tracing::warn!(source = self.source.name(), "extending messages took longer than {deadline:?}"),
+            Err(_) => tracing::warn!(
+                source = self.source.name(),
+                "extending messages took longer than {deadline:?}"
+            ),
         }
     }
 
@@ -146,16 +161,30 @@ impl Feed {
             ticks.tick().await;
             let moved = self.pending.lock().moved_watermark();
             if let Some(watermark_ms) = moved {
-                let report = ReportSource { source: self.source.name().into(), watermark_ms, ..ReportSource::default() };
-                let proposed = self.propose(Operation::ReportSource(report), "the feed's watermark moved".into()).await?;
+                let report = ReportSource {
+                    source: self.source.name().into(),
+                    watermark_ms,
+                    ..ReportSource::default()
+                };
+                let proposed = self
+                    .propose(Operation::ReportSource(report), "the feed's watermark moved".into())
+                    .await?;
                 if matches!(proposed, Proposed::Applied(_)) {
                     self.pending.lock().reported(watermark_ms);
                 }
             }
             let unknown_types = self.unknown_types.swap(0, Ordering::Relaxed);
             if unknown_types > 0 {
-                let observe = Observe { observations: Vec::new(), unknown_types, source: self.source.name().into() };
-                self.propose(Operation::Observe(observe), format!("{unknown_types} events of unknown types")).await?;
+                let observe = Observe {
+                    observations: Vec::new(),
+                    unknown_types,
+                    source: self.source.name().into(),
+                };
+                self.propose(
+                    Operation::Observe(observe),
+                    format!("{unknown_types} events of unknown types"),
+                )
+                .await?;
             }
         }
     }
@@ -174,7 +203,9 @@ impl Feed {
     }
 
     fn count(&self, name: &'static str, amount: usize) {
-        self.source.metrics().add(name, &[("source", self.source.name())], amount as u64);
+        self.source
+            .metrics()
+            .add(name, &[("source", self.source.name())], amount as u64);
     }
 
     fn count_error(&self, error: &crate::CallError) {
@@ -183,12 +214,18 @@ impl Feed {
             | crate::CallError::NotSent { operation, .. }
             | crate::CallError::Unknown { operation, .. } => operation,
         };
-        let labels = [("source", self.source.name()), ("op", operation), ("code", &error.label())];
+        let labels = [
+            ("source", self.source.name()),
+            ("op", operation),
+            ("code", &error.label()),
+        ];
         self.source.metrics().add("blox_sqs_errors_total", &labels, 1);
     }
 
     fn count_in_flight(&self) {
         let count = self.pending.lock().len() as f64;
-        self.source.metrics().set("blox_sqs_in_flight_messages", &[("source", self.source.name())], count);
+        self.source
+            .metrics()
+            .set("blox_sqs_in_flight_messages", &[("source", self.source.name())], count);
     }
 }

@@ -40,7 +40,14 @@ impl Pending {
     pub(crate) fn received(&mut self, receipt: ReceiptHandle, sent_at_ms: Option<i64>, hidden_until: Instant) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.messages.insert(id, Held { receipt, sent_at_ms, hidden_until });
+        self.messages.insert(
+            id,
+            Held {
+                receipt,
+                sent_at_ms,
+                hidden_until,
+            },
+        );
         id
     }
 

@@ -53,7 +53,10 @@ impl Feed {
         let (operation, cause) = self.operation(&batch);
         match self.propose(operation, cause).await? {
             Proposed::Applied(outcome) => Ok(self.applied(batch, &outcome, deletions)),
-            Proposed::TooLarge => self.settle_alone(batch, "it is larger than a log entry may be", deletions).await,
+            Proposed::TooLarge => {
+                self.settle_alone(batch, "it is larger than a log entry may be", deletions)
+                    .await
+            }
             Proposed::Refused(reason) => self.settle_alone(batch, &reason, deletions).await,
             Proposed::Failed(reason) => {
                 self.abandon(batch.into_units(), &reason);
@@ -84,7 +87,11 @@ impl Feed {
         }
         let mut left = Vec::new();
         for unit in units {
-            let alone = if is_quarantine { Batch::Quarantine(vec![unit]) } else { Batch::Observe(vec![unit]) };
+            let alone = if is_quarantine {
+                Batch::Quarantine(vec![unit])
+            } else {
+                Batch::Observe(vec![unit])
+            };
             left.extend(Box::pin(self.settle(alone, deletions)).await?);
         }
         Ok(left)
@@ -94,15 +101,28 @@ impl Feed {
         let source = self.source.name().to_string();
         match batch {
             Batch::Observe(units) => {
-                let observations: Vec<_> = units.iter().flat_map(|unit| unit.observations.iter().cloned()).collect();
+                let observations: Vec<_> = units
+                    .iter()
+                    .flat_map(|unit| unit.observations.iter().cloned())
+                    .collect();
                 let cause = format!("{} events of {source}", observations.len());
                 let unknown_types = self.unknown_types.swap(0, Ordering::Relaxed);
-                (Operation::Observe(Observe { observations, unknown_types, source }), cause)
+                (
+                    Operation::Observe(Observe {
+                        observations,
+                        unknown_types,
+                        source,
+                    }),
+                    cause,
+                )
             }
             Batch::Quarantine(units) => {
                 let messages: Vec<_> = units.iter().map(|unit| quarantined(unit, &source)).collect();
                 let cause = format!("{} messages of {source} that cannot be read", messages.len());
-                (Operation::QuarantineMessages(QuarantineMessages { source, messages }), cause)
+                (
+                    Operation::QuarantineMessages(QuarantineMessages { source, messages }),
+                    cause,
+                )
             }
         }
     }
@@ -134,13 +154,21 @@ impl Feed {
     fn delete_later(&self, unit: Unit, deletions: &mpsc::Sender<Deletion>) {
         if let Some(receipt) = self.pending.lock().applied(unit.id) {
             // Never full: the channel has room for all that may be in flight. Closed: the session is over, and the message comes back.
-            let _ = deletions.try_send(Deletion { receipt, _reserved: unit.reserved });
+            let _ = deletions.try_send(Deletion {
+                receipt,
+                _reserved: unit.reserved,
+            });
         }
     }
 
     /// The messages come back when their hiding ends.
     fn abandon(&self, units: Vec<Unit>, reason: &str) {
-        tracing::warn!(source = self.source.name(), messages = units.len(), reason, "not applied; the messages come back");
+        tracing::warn!(
+            source = self.source.name(),
+            messages = units.len(),
+            reason,
+            "not applied; the messages come back"
+        );
         self.count("blox_sqs_abandoned_total", units.len());
         let mut pending = self.pending.lock();
         units.iter().for_each(|unit| pending.abandoned(unit.id));
@@ -148,11 +176,15 @@ impl Feed {
 
     fn count_observed(&self, units: &[Unit], observed: &Observed) {
         let source = [("source", self.source.name())];
-        self.source.metrics().add("blox_event_version_gaps_total", &source, observed.gaps);
+        self.source
+            .metrics()
+            .add("blox_event_version_gaps_total", &source, observed.gaps);
         let observations = || units.iter().flat_map(|unit| unit.observations.iter());
         if observed.duplicates + observed.stale == 0 && observed.refused.is_empty() {
             for event_type in [EventType::Task, EventType::Instance] {
-                let count = observations().filter(|one| EventType::name_of(one.kind()) == event_type.name()).count();
+                let count = observations()
+                    .filter(|one| EventType::name_of(one.kind()) == event_type.name())
+                    .count();
                 self.count_events(event_type.name(), "applied", count as u64);
             }
         } else {
@@ -163,7 +195,9 @@ impl Feed {
         }
         if let Some(newest_ms) = observations().map(|one| one.observed_at_ms).max() {
             let lag_seconds = self.state.wall_ms().saturating_sub(newest_ms).max(0) as f64 / 1_000.0;
-            self.source.metrics().set("blox_event_lag_seconds", &source, lag_seconds);
+            self.source
+                .metrics()
+                .set("blox_event_lag_seconds", &source, lag_seconds);
         }
     }
 }

@@ -62,9 +62,16 @@ impl Feed {
         units: &mpsc::Sender<Vec<Unit>>,
         deletions: &mpsc::Sender<Deletion>,
     ) -> Forever {
-        let wait_ms = if number == 0 { WATERMARK_POLL_WAIT_MS } else { POLL_WAIT_MS };
+        let wait_ms = if number == 0 {
+            WATERMARK_POLL_WAIT_MS
+        } else {
+            POLL_WAIT_MS
+        };
         let visibility = Duration::from_millis(VISIBILITY_MS);
-        let options = ReceiveOptions { wait: Duration::from_millis(wait_ms), visibility };
+        let options = ReceiveOptions {
+            wait: Duration::from_millis(wait_ms),
+            visibility,
+        };
         let mut failures = Failures::default();
         loop {
             let reserved = self.in_flight.reserve().await;
@@ -91,10 +98,16 @@ impl Feed {
 
     async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Message>, CallError> {
         let deadline = Duration::from_millis(RECEIVE_TIMEOUT_MS);
-        tokio::time::timeout(deadline, self.queue.receive(options)).await.unwrap_or_else(|_| {
-            let cause = format!("no answer within {deadline:?}");
-            Err(CallError::Unknown { operation: "ReceiveMessage", code: None, cause })
-        })
+        tokio::time::timeout(deadline, self.queue.receive(options))
+            .await
+            .unwrap_or_else(|_| {
+                let cause = format!("no answer within {deadline:?}");
+                Err(CallError::Unknown {
+                    operation: "ReceiveMessage",
+                    code: None,
+                    cause,
+                })
+            })
     }
 
     /// A leader that no quorum has acknowledged lately may be none: what it received could not be applied.
@@ -121,7 +134,10 @@ impl Feed {
                 taken.push(unit);
             } else if let Some(receipt) = self.pending.lock().applied(unit.id) {
                 // All it says is in the state: it may go. Never blocks: the channel has room for all that may be in flight.
-                let _ = deletions.try_send(Deletion { receipt, _reserved: unit.reserved });
+                let _ = deletions.try_send(Deletion {
+                    receipt,
+                    _reserved: unit.reserved,
+                });
             }
         }
         if !taken.is_empty() && units.send(taken).await.is_err() {
@@ -138,10 +154,18 @@ impl Feed {
         let (observations, poison) = self.weigh(decoded)?;
         if let Some(reason) = &poison {
             self.count_events("other", "poison", 1);
-            tracing::warn!(source = self.source.name(), message = message.id, reason, "a message cannot be read");
+            tracing::warn!(
+                source = self.source.name(),
+                message = message.id,
+                reason,
+                "a message cannot be read"
+            );
         }
         Ok(Unit {
-            id: self.pending.lock().received(message.receipt, message.sent_at_ms, hidden_until),
+            id: self
+                .pending
+                .lock()
+                .received(message.receipt, message.sent_at_ms, hidden_until),
             message_id: message.id,
             body: message.body,
             received_at_ms: self.state.wall_ms(),
@@ -153,7 +177,11 @@ impl Feed {
 
     /// Leaves what changes the state; the rest is counted. What cannot be read is a reason for quarantine.
     fn weigh(&self, decoded: Decoded) -> Result<(Vec<Observation>, Option<String>), DutyEnd> {
-        let Decoded { observations, mut poison, .. } = decoded;
+        let Decoded {
+            observations,
+            mut poison,
+            ..
+        } = decoded;
         let effects = self.state.effects(&observations)?;
         let mut news = Vec::with_capacity(observations.len());
         for (observation, effect) in observations.into_iter().zip(effects) {
@@ -171,7 +199,11 @@ impl Feed {
     }
 
     pub(super) fn count_events(&self, event_type: &str, outcome: &str, amount: u64) {
-        let labels = [("source", self.source.name()), ("type", event_type), ("outcome", outcome)];
+        let labels = [
+            ("source", self.source.name()),
+            ("type", event_type),
+            ("outcome", outcome),
+        ];
         self.source.metrics().add("blox_events_total", &labels, amount);
     }
 }
@@ -185,7 +217,9 @@ struct Failures {
 impl Failures {
     /// Notes a failure; how long to pause. Only the first poll speaks, so that one cause is said once.
     fn failed(&mut self, source: &str, poll: usize, queue: &Option<String>, error: &CallError) -> Duration {
-        let pause_ms = BACKOFF_MS.saturating_mul(1 << self.in_a_row.min(10)).min(BACKOFF_MS_MAX);
+        let pause_ms = BACKOFF_MS
+            .saturating_mul(1 << self.in_a_row.min(10))
+            .min(BACKOFF_MS_MAX);
         self.in_a_row += 1;
         let queue = queue.as_deref().unwrap_or_default();
         if poll == 0 && error.is_queue_missing() {

@@ -24,7 +24,13 @@ fn run(queue: &Arc<FakeQueue>, state: &Arc<FakeState>) -> Running {
     let source = source(config(), FakeEcs::new(), Some(queue.clone()));
     let cancel = CancellationToken::new();
     let duty = tokio::spawn(crate::run_duty(source.clone(), state.clone(), cancel.clone()));
-    Running { queue: queue.clone(), state: state.clone(), source, cancel, duty }
+    Running {
+        queue: queue.clone(),
+        state: state.clone(),
+        source,
+        cancel,
+        duty,
+    }
 }
 
 impl Running {
@@ -92,7 +98,10 @@ async fn what_waits_together_travels_as_one_command() {
     assert!(sizes.len() < 40, "{} commands: {sizes:?}", sizes.len());
     assert!(sizes.iter().all(|size| *size <= COMMAND_OBSERVATIONS_MAX));
     assert!(state.held.lock().commands.iter().all(|command| command.session == 7));
-    assert_eq!(running.metric("blox_events_total", &[("type", "task"), ("outcome", "applied")]), 3_000.0);
+    assert_eq!(
+        running.metric("blox_events_total", &[("type", "task"), ("outcome", "applied")]),
+        3_000.0
+    );
     assert_eq!(running.metric("blox_sqs_deleted_total", &[]), 3_000.0);
     running.stop().await;
 }
@@ -142,15 +151,26 @@ async fn poison_is_quarantined_and_the_queue_goes_on() {
     queue.send(task_event("prod", "t1", 1));
     let running = run(&queue, &state);
     running.until("all deleted", |running| running.queue.is_empty()).await;
-    running.until("counted", |running| running.state.held.lock().unknown_types == 1).await;
-    let held = state.held.lock();
-    let mut bodies: Vec<_> = held.quarantine.iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
+    running
+        .until("counted", |running| running.state.held.lock().unknown_types == 1)
+        .await;
+    let quarantine = state.held.lock().quarantine.clone();
+    let mut bodies: Vec<_> = quarantine
+        .iter()
+        .map(|one| String::from_utf8_lossy(&one.body).into_owned())
+        .collect();
     bodies.sort();
     assert_eq!(bodies.len(), 3, "{bodies:?}");
     assert!(bodies.contains(&"no JSON".to_string()));
-    assert!(held.quarantine.iter().all(|one| !one.reason.is_empty() && !one.message_id.is_empty()));
-    drop(held);
-    assert_eq!(state.arns(ResourceKind::Task), [task_arn("prod", "beside"), task_arn("prod", "t1")]);
+    assert!(
+        quarantine
+            .iter()
+            .all(|one| !one.reason.is_empty() && !one.message_id.is_empty())
+    );
+    assert_eq!(
+        state.arns(ResourceKind::Task),
+        [task_arn("prod", "beside"), task_arn("prod", "t1")]
+    );
     running.stop().await;
 }
 
@@ -158,8 +178,14 @@ async fn poison_is_quarantined_and_the_queue_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn unknown_outcomes_are_proposed_again() {
     let (queue, state) = (FakeQueue::new(), FakeState::new());
-    let unknown = ProposeError::Unknown { waited: Duration::from_secs(1), cause: "the test".into() };
-    state.failures.lock().extend([ProposeError::NoLeader, unknown, ProposeError::Overloaded]);
+    let unknown = ProposeError::Unknown {
+        waited: Duration::from_secs(1),
+        cause: "the test".into(),
+    };
+    state
+        .failures
+        .lock()
+        .extend([ProposeError::NoLeader, unknown, ProposeError::Overloaded]);
     queue.send(task_event("prod", "t1", 1));
     let running = run(&queue, &state);
     running.until("all deleted", |running| running.queue.is_empty()).await;
@@ -174,7 +200,11 @@ async fn what_could_not_be_proposed_comes_back() {
     state.failures.lock().extend((0..30).map(|_| ProposeError::NoLeader));
     queue.send(task_event("prod", "t1", 1));
     let running = run(&queue, &state);
-    running.until("given up", |running| running.metric("blox_sqs_abandoned_total", &[]) > 0.0).await;
+    running
+        .until("given up", |running| {
+            running.metric("blox_sqs_abandoned_total", &[]) > 0.0
+        })
+        .await;
     assert!(!queue.is_empty());
     running.until("all deleted", |running| running.queue.is_empty()).await;
     assert!(state.holds(ResourceKind::Task, &task_arn("prod", "t1")));
@@ -258,7 +288,14 @@ async fn the_watermark_is_reported_when_it_moves() {
     let (queue, state) = (FakeQueue::new(), FakeState::new());
     let running = run(&queue, &state);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let marks: Vec<i64> = state.held.lock().reports.iter().map(|report| report.watermark_ms).filter(|mark| *mark > 0).collect();
+    let marks: Vec<i64> = state
+        .held
+        .lock()
+        .reports
+        .iter()
+        .map(|report| report.watermark_ms)
+        .filter(|mark| *mark > 0)
+        .collect();
     let lag_ms = running.state.wall_ms() - marks.last().copied().unwrap_or(0);
     assert!(marks.is_sorted() && !marks.is_empty(), "{marks:?}");
     assert!(lag_ms <= 5_000, "an idle queue shows a lag of {lag_ms} ms");

@@ -55,9 +55,16 @@ impl ClusterPass<'_> {
         let known_instances = self.known(ResourceKind::Instance)?;
         let known_tasks = self.known(ResourceKind::Task)?;
 
-        let listed = self.list(&[self.instances_request()], !known_instances.is_empty()).await?;
-        let instances = self.look(ResourceKind::Instance, known_instances, listed, &mut writer).await?;
-        let requests = [self.tasks_request(TaskListing::Running), self.tasks_request(TaskListing::Stopped)];
+        let listed = self
+            .list(&[self.instances_request()], !known_instances.is_empty())
+            .await?;
+        let instances = self
+            .look(ResourceKind::Instance, known_instances, listed, &mut writer)
+            .await?;
+        let requests = [
+            self.tasks_request(TaskListing::Running),
+            self.tasks_request(TaskListing::Stopped),
+        ];
         let listed = self.list(&requests, !known_tasks.is_empty()).await?;
         let tasks = self.look(ResourceKind::Task, known_tasks, listed, &mut writer).await?;
         writer.flush().await?;
@@ -78,7 +85,12 @@ impl ClusterPass<'_> {
         for kind in [ResourceKind::Instance, ResourceKind::Task] {
             let known = self.known(kind)?;
             let missing = known.keys().cloned().collect();
-            let looked = Looked { known, listed: BTreeSet::new(), missing, asked_at: Instant::now() };
+            let looked = Looked {
+                known,
+                listed: BTreeSet::new(),
+                missing,
+                asked_at: Instant::now(),
+            };
             gone.extend(self.gone(kind, looked));
         }
         writer.forget(gone).await?;
@@ -103,11 +115,18 @@ impl ClusterPass<'_> {
     }
 
     fn instances_request(&self) -> EcsRequest {
-        EcsRequest::ListContainerInstances { cluster: self.cluster_arn.to_string(), next_token: None }
+        EcsRequest::ListContainerInstances {
+            cluster: self.cluster_arn.to_string(),
+            next_token: None,
+        }
     }
 
     fn tasks_request(&self, listing: TaskListing) -> EcsRequest {
-        EcsRequest::ListTasks { cluster: self.cluster_arn.to_string(), listing, next_token: None }
+        EcsRequest::ListTasks {
+            cluster: self.cluster_arn.to_string(),
+            listing,
+            next_token: None,
+        }
     }
 
     /// All that the requests list. Nothing at all, where there was something, is asked for a second time.
@@ -136,13 +155,20 @@ impl ClusterPass<'_> {
         listed: BTreeSet<String>,
         writer: &mut Writer<'_>,
     ) -> Result<Looked, PassError> {
-        let wanted: Vec<String> = listed.iter().chain(known.keys().filter(|arn| !listed.contains(*arn))).cloned().collect();
+        let wanted: Vec<String> = listed
+            .iter()
+            .chain(known.keys().filter(|arn| !listed.contains(*arn)))
+            .cloned()
+            .collect();
         let asked_at = Instant::now();
         let mut missing = BTreeSet::new();
         let mut foreign = BTreeSet::new();
         for chunk in wanted.chunks(DESCRIBE_ARNS_MAX) {
             let request = self.describe_request(kind, chunk.to_vec());
-            let mut described = self.client.describe_chunk(Caller::Reconcile, self.cluster_arn, request).await?;
+            let mut described = self
+                .client
+                .describe_chunk(Caller::Reconcile, self.cluster_arn, request)
+                .await?;
             let is_missing = |arn: &&str| known.contains_key(*arn) && !listed.contains(*arn);
             missing.extend(described.missing().filter(is_missing).map(str::to_string));
             // Some stand-ins list tasks of other clusters, too.
@@ -156,13 +182,21 @@ impl ClusterPass<'_> {
             writer.observe(described.observations).await?;
         }
         let listed = listed.difference(&foreign).cloned().collect();
-        Ok(Looked { known, listed, missing, asked_at })
+        Ok(Looked {
+            known,
+            listed,
+            missing,
+            asked_at,
+        })
     }
 
     fn describe_request(&self, kind: ResourceKind, arns: Vec<String>) -> EcsRequest {
         let cluster = self.cluster_arn.to_string();
         match kind {
-            ResourceKind::Instance => EcsRequest::DescribeContainerInstances { cluster, instances: arns },
+            ResourceKind::Instance => EcsRequest::DescribeContainerInstances {
+                cluster,
+                instances: arns,
+            },
             _ => EcsRequest::DescribeTasks { cluster, tasks: arns },
         }
     }
@@ -171,7 +205,8 @@ impl ClusterPass<'_> {
     fn gone(&mut self, kind: ResourceKind, looked: Looked) -> Vec<ForgetResource> {
         let gone = self.memory.absences(kind).judge(&looked.missing, looked.asked_at);
         let gone = looked.known.into_values().filter(|known| gone.contains(&known.arn));
-        gone.map(|known| forget(kind, self.client.source(), self.cluster_arn, known)).collect()
+        gone.map(|known| forget(kind, self.client.source(), self.cluster_arn, known))
+            .collect()
     }
 }
 

@@ -5,9 +5,9 @@
 
 mod absence;
 mod cluster;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -52,7 +52,12 @@ pub(crate) enum PassError {
 
 /// Reconciles until the session ends, and says why.
 pub(crate) async fn run(source: &Source, state: &dyn ReplicatedState) -> DutyEnd {
-    let mut reconcile = Reconcile { source, state, clusters: Absences::default(), memories: BTreeMap::new() };
+    let mut reconcile = Reconcile {
+        source,
+        state,
+        clusters: Absences::default(),
+        memories: BTreeMap::new(),
+    };
     loop {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(source.config().reconcile_pause_ms);
@@ -108,7 +113,9 @@ impl Reconcile<'_> {
         let passes = order.into_iter().map(|arn| {
             let mut memory = memories.remove(&arn).unwrap_or_default();
             async move {
-                let result = this.pass_cluster(&arn, clusters_here.active.contains(&arn), &mut memory).await;
+                let result = this
+                    .pass_cluster(&arn, clusters_here.active.contains(&arn), &mut memory)
+                    .await;
                 (arn, memory, result)
             }
         });
@@ -137,8 +144,17 @@ impl Reconcile<'_> {
     }
 
     async fn pass_cluster(&self, arn: &str, active: bool, memory: &mut ClusterMemory) -> Result<(), PassError> {
-        let pass = ClusterPass { client: self.source.client(), state: self.state, cluster_arn: arn, memory };
-        let result = if active { pass.run().await? } else { pass.run_without_cluster().await? };
+        let pass = ClusterPass {
+            client: self.source.client(),
+            state: self.state,
+            cluster_arn: arn,
+            memory,
+        };
+        let result = if active {
+            pass.run().await?
+        } else {
+            pass.run_without_cluster().await?
+        };
         self.count_pass(&result);
         self.writer().report(vec![result], false).await
     }
@@ -176,10 +192,15 @@ impl Reconcile<'_> {
         wanted.sort_unstable();
         wanted.dedup();
         let request = |clusters| EcsRequest::DescribeClusters { clusters };
-        let described = self.source.client().describe(Caller::Reconcile, "", &wanted, request).await?;
+        let described = self
+            .source
+            .client()
+            .describe(Caller::Reconcile, "", &wanted, request)
+            .await?;
         let clusters = sort(&described, known, &listed, complete);
         let unknown = described.missing().filter(|arn| !known.contains_key(*arn));
-        unknown.for_each(|cluster| tracing::warn!(source = self.source.name(), cluster, "ECS does not know this cluster"));
+        unknown
+            .for_each(|cluster| tracing::warn!(source = self.source.name(), cluster, "ECS does not know this cluster"));
         let mut writer = self.writer();
         writer.observe(described.observations).await?;
         writer.flush().await?;
@@ -200,7 +221,13 @@ impl Reconcile<'_> {
     /// Those whose last pass ended longest ago first.
     fn in_order(&self, clusters: &Clusters) -> Result<Vec<String>, PassError> {
         let last_passes = self.state.last_passes(self.source.name()).map_err(DutyEnd::from)?;
-        let mut order: Vec<String> = clusters.active.iter().chain(&clusters.inactive).chain(&clusters.missing).cloned().collect();
+        let mut order: Vec<String> = clusters
+            .active
+            .iter()
+            .chain(&clusters.inactive)
+            .chain(&clusters.missing)
+            .cloned()
+            .collect();
         order.sort_by_key(|arn| last_passes.get(arn).copied().unwrap_or(0));
         Ok(order)
     }
@@ -216,9 +243,15 @@ impl Reconcile<'_> {
         let mut forget = Vec::new();
         for cluster in known.into_values().filter(|cluster| gone.contains(&cluster.arn)) {
             let arn = cluster.arn.clone();
-            let is_empty = self.holds_none(ResourceKind::Instance, &arn)? && self.holds_none(ResourceKind::Task, &arn)?;
+            let is_empty =
+                self.holds_none(ResourceKind::Instance, &arn)? && self.holds_none(ResourceKind::Task, &arn)?;
             if is_empty {
-                forget.push(cluster::forget(ResourceKind::Cluster, self.source.name(), &arn, cluster));
+                forget.push(cluster::forget(
+                    ResourceKind::Cluster,
+                    self.source.name(),
+                    &arn,
+                    cluster,
+                ));
             }
         }
         self.writer().forget(forget).await
@@ -229,12 +262,18 @@ impl Reconcile<'_> {
     }
 
     fn count(&self, name: &'static str, amount: u64) {
-        self.source.metrics().add(name, &[("source", self.source.name())], amount);
+        self.source
+            .metrics()
+            .add(name, &[("source", self.source.name())], amount);
     }
 
     fn count_pass(&self, pass: &ReconcilePass) {
         self.count("blox_reconcile_passes_total", 1);
-        let drift = [("added", pass.drift_added), ("changed", pass.drift_changed), ("gone", pass.drift_gone)];
+        let drift = [
+            ("added", pass.drift_added),
+            ("changed", pass.drift_changed),
+            ("gone", pass.drift_gone),
+        ];
         for (kind, amount) in drift {
             let labels = [("source", self.source.name()), ("kind", kind)];
             self.source.metrics().add("blox_reconcile_drift_total", &labels, amount);
@@ -243,9 +282,15 @@ impl Reconcile<'_> {
 
     fn count_success(&self, begun: Instant) {
         let labels = [("source", self.source.name())];
-        self.source.metrics().set("blox_reconcile_duration_seconds", &labels, begun.elapsed().as_secs_f64());
+        self.source.metrics().set(
+            "blox_reconcile_duration_seconds",
+            &labels,
+            begun.elapsed().as_secs_f64(),
+        );
         let now_seconds = self.state.wall_ms() as f64 / 1_000.0;
-        self.source.metrics().set("blox_reconcile_last_success_timestamp_seconds", &labels, now_seconds);
+        self.source
+            .metrics()
+            .set("blox_reconcile_last_success_timestamp_seconds", &labels, now_seconds);
     }
 }
 
@@ -257,7 +302,11 @@ fn known(
     cluster_arn: Option<&str>,
 ) -> Result<BTreeMap<String, KnownResource>, PassError> {
     let known = state.known(kind, source, cluster_arn).map_err(DutyEnd::from)?;
-    Ok(known.into_iter().filter(|known| !known.forgotten).map(|known| (known.arn.clone(), known)).collect())
+    Ok(known
+        .into_iter()
+        .filter(|known| !known.forgotten)
+        .map(|known| (known.arn.clone(), known))
+        .collect())
 }
 
 /// Sorts what Describe said of clusters. A cluster is missing only where a complete list did not hold it either.
@@ -269,12 +318,19 @@ fn sort(
 ) -> Clusters {
     let mut clusters = Clusters::default();
     for observation in &described.observations {
-        let group = if is_inactive(observation) { &mut clusters.inactive } else { &mut clusters.active };
+        let group = if is_inactive(observation) {
+            &mut clusters.inactive
+        } else {
+            &mut clusters.active
+        };
         group.insert(observation.arn.clone());
     }
     if complete {
         let missing = described.missing().filter(|arn| known.contains_key(*arn));
-        clusters.missing = missing.filter(|arn| !listed.contains(*arn)).map(str::to_string).collect();
+        clusters.missing = missing
+            .filter(|arn| !listed.contains(*arn))
+            .map(str::to_string)
+            .collect();
     }
     clusters
 }

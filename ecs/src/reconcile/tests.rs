@@ -9,7 +9,6 @@ use super::*;
 use crate::testing::{FakeEcs, FakeState, cluster_arn, config, instance_arn, source, task_arn};
 
 struct Running {
-    ecs: Arc<FakeEcs>,
     state: Arc<FakeState>,
     source: Arc<Source>,
     cancel: CancellationToken,
@@ -19,11 +18,21 @@ struct Running {
 /// Reconcile with a pass about every 10 s.
 fn run(ecs: &Arc<FakeEcs>, state: &Arc<FakeState>, clusters: &[&str]) -> Running {
     let clusters = clusters.iter().map(|cluster| cluster.to_string()).collect();
-    let config = crate::SourceConfig { reconcile_pause_ms: 10_000, queue: None, clusters, ..config() };
+    let config = crate::SourceConfig {
+        reconcile_pause_ms: 10_000,
+        queue: None,
+        clusters,
+        ..config()
+    };
     let source = source(config, ecs.clone(), None);
     let cancel = CancellationToken::new();
     let duty = tokio::spawn(crate::run_duty(source.clone(), state.clone(), cancel.clone()));
-    Running { ecs: ecs.clone(), state: state.clone(), source, cancel, duty }
+    Running {
+        state: state.clone(),
+        source,
+        cancel,
+        duty,
+    }
 }
 
 impl Running {
@@ -37,12 +46,21 @@ impl Running {
     }
 
     fn reconciled(&self) -> usize {
-        self.state.held.lock().reports.iter().filter(|report| report.source_reconciled).count()
+        self.state
+            .held
+            .lock()
+            .reports
+            .iter()
+            .filter(|report| report.source_reconciled)
+            .count()
     }
 
     fn forget_commands(&self) -> usize {
         let held = self.state.held.lock();
-        held.commands.iter().filter(|one| matches!(one.operation, Some(Operation::ForgetResources(_)))).count()
+        held.commands
+            .iter()
+            .filter(|one| matches!(one.operation, Some(Operation::ForgetResources(_))))
+            .count()
     }
 
     async fn stop(self) {
@@ -56,8 +74,12 @@ fn ecs_with(cluster: &str, instances: usize, tasks: usize) -> Arc<FakeEcs> {
     let ecs = FakeEcs::new();
     ecs.change(|world| {
         let of = world.cluster(cluster);
-        of.instances = (0..instances).map(|number| (instance_arn(cluster, &format!("i{number:04}")), 3)).collect();
-        of.tasks = (0..tasks).map(|number| (task_arn(cluster, &format!("t{number:04}")), 3)).collect();
+        of.instances = (0..instances)
+            .map(|number| (instance_arn(cluster, &format!("i{number:04}")), 3))
+            .collect();
+        of.tasks = (0..tasks)
+            .map(|number| (task_arn(cluster, &format!("t{number:04}")), 3))
+            .collect();
     });
     ecs
 }
@@ -75,17 +97,35 @@ async fn the_first_pass_brings_everything_in() {
     assert_eq!(state.arns(ResourceKind::Task).len(), 2_050);
     let observed = |state: &FakeState| {
         let held = state.held.lock();
-        held.commands.iter().filter(|one| matches!(one.operation, Some(Operation::Observe(_)))).count()
+        held.commands
+            .iter()
+            .filter(|one| matches!(one.operation, Some(Operation::Observe(_))))
+            .count()
     };
     let commands = observed(&state);
     assert!(commands <= 5, "{commands} commands");
     running.wait(30).await;
     assert!(running.reconciled() >= 2);
     assert_eq!(observed(&state), commands, "a pass without drift proposed observations");
-    let reports: Vec<_> = state.held.lock().reports.iter().flat_map(|report| report.passes.clone()).collect();
-    assert_eq!((reports[0].instances, reports[0].tasks, reports[0].drift_added), (150, 2_050, 2_200));
-    assert_eq!((reports[1].drift_added, reports[1].drift_changed, reports[1].drift_gone), (0, 0, 0));
-    assert_eq!(running.metric("blox_reconcile_drift_total", &[("kind", "added")]), 2_200.0);
+    let reports: Vec<_> = state
+        .held
+        .lock()
+        .reports
+        .iter()
+        .flat_map(|report| report.passes.clone())
+        .collect();
+    assert_eq!(
+        (reports[0].instances, reports[0].tasks, reports[0].drift_added),
+        (150, 2_050, 2_200)
+    );
+    assert_eq!(
+        (reports[1].drift_added, reports[1].drift_changed, reports[1].drift_gone),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        running.metric("blox_reconcile_drift_total", &[("kind", "added")]),
+        2_200.0
+    );
     running.stop().await;
 }
 
@@ -97,7 +137,10 @@ async fn a_missed_change_is_brought_in() {
     running.wait(5).await;
     ecs.change(|world| *world.cluster("prod").tasks.values_mut().next().expect("one task") = 9);
     running.wait(20).await;
-    assert_eq!(running.metric("blox_reconcile_drift_total", &[("kind", "changed")]), 1.0);
+    assert_eq!(
+        running.metric("blox_reconcile_drift_total", &[("kind", "changed")]),
+        1.0
+    );
     running.stop().await;
 }
 
@@ -111,7 +154,10 @@ async fn absence_is_believed_after_a_minute() {
     let comes_back = instance_arn("prod", "i0001");
     ecs.change(|world| world.cluster("prod").instances.clear());
     running.wait(50).await;
-    assert!(state.holds(ResourceKind::Instance, &gone), "forgotten before a minute was over");
+    assert!(
+        state.holds(ResourceKind::Instance, &gone),
+        "forgotten before a minute was over"
+    );
     ecs.change(|world| world.cluster("prod").instances.insert(comes_back.clone(), 3));
     running.wait(40).await;
     assert!(!state.holds(ResourceKind::Instance, &gone));
@@ -132,7 +178,10 @@ async fn what_describe_knows_is_never_forgotten() {
         of.unlisted.extend(std::mem::take(&mut of.tasks));
     });
     running.wait(300).await;
-    assert_eq!(state.arns(ResourceKind::Instance).len() + state.arns(ResourceKind::Task).len(), 2);
+    assert_eq!(
+        state.arns(ResourceKind::Instance).len() + state.arns(ResourceKind::Task).len(),
+        2
+    );
     assert_eq!(running.forget_commands(), 0);
     running.stop().await;
 }
@@ -158,7 +207,10 @@ async fn a_failed_list_forgets_nothing() {
     running.wait(5).await;
     ecs.change(|world| {
         *world.cluster("prod") = Default::default();
-        world.failures.insert("ListContainerInstances".into(), FakeEcs::refuse("ListContainerInstances", "AccessDeniedException"));
+        world.failures.insert(
+            "ListContainerInstances".into(),
+            FakeEcs::refuse("ListContainerInstances", "AccessDeniedException"),
+        );
     });
     running.wait(300).await;
     assert_eq!(state.arns(ResourceKind::Instance).len(), 5);
@@ -178,7 +230,10 @@ async fn an_empty_list_gets_a_second_look() {
         world.calls_of("ListContainerInstances")
     });
     running.wait(13).await;
-    assert_eq!(ecs.change(|world| world.calls_of("ListContainerInstances")) - lists_before, 2);
+    assert_eq!(
+        ecs.change(|world| world.calls_of("ListContainerInstances")) - lists_before,
+        2
+    );
     assert_eq!(running.forget_commands(), 0);
     running.stop().await;
 }
@@ -209,15 +264,34 @@ async fn one_clusters_failure_is_its_own() {
     ecs.change(|world| {
         world.cluster("bad").instances.insert(instance_arn("bad", "i1"), 1);
         let key = format!("ListTasks/{}", cluster_arn("bad"));
-        world.failures.insert(key, FakeEcs::refuse("ListTasks", "ServerException"));
+        world
+            .failures
+            .insert(key, FakeEcs::refuse("ListTasks", "ServerException"));
     });
     state.put(ResourceKind::Task, "bad", &task_arn("bad", "old"));
     let running = run(&ecs, &state, &[]);
     running.wait(200).await;
-    assert_eq!(state.arns(ResourceKind::Task).iter().filter(|arn| arn.contains("/good/")).count(), 3);
+    assert_eq!(
+        state
+            .arns(ResourceKind::Task)
+            .iter()
+            .filter(|arn| arn.contains("/good/"))
+            .count(),
+        3
+    );
     assert!(state.holds(ResourceKind::Task, &task_arn("bad", "old")));
-    assert_eq!(running.reconciled(), 0, "a source with a failing cluster is not reconciled");
-    let passes: Vec<_> = state.held.lock().reports.iter().flat_map(|report| report.passes.clone()).collect();
+    assert_eq!(
+        running.reconciled(),
+        0,
+        "a source with a failing cluster is not reconciled"
+    );
+    let passes: Vec<_> = state
+        .held
+        .lock()
+        .reports
+        .iter()
+        .flat_map(|report| report.passes.clone())
+        .collect();
     assert!(passes.iter().any(|pass| pass.cluster_arn == cluster_arn("good")));
     assert!(passes.iter().all(|pass| pass.cluster_arn != cluster_arn("bad")));
     running.stop().await;
@@ -227,7 +301,11 @@ async fn one_clusters_failure_is_its_own() {
 #[tokio::test(start_paused = true)]
 async fn throttling_is_waited_out() {
     let (ecs, state) = (ecs_with("prod", 1, 1), FakeState::new());
-    ecs.change(|world| world.failures.insert("ListTasks".into(), FakeEcs::refuse("ListTasks", "ThrottlingException")));
+    ecs.change(|world| {
+        world
+            .failures
+            .insert("ListTasks".into(), FakeEcs::refuse("ListTasks", "ThrottlingException"))
+    });
     let running = run(&ecs, &state, &[]);
     running.wait(1).await;
     ecs.change(|world| world.failures.clear());
@@ -261,7 +339,10 @@ async fn a_deleted_cluster_goes_with_all_it_held() {
     running.wait(45).await;
     assert_eq!(state.arns(ResourceKind::Instance).len(), 2);
     running.wait(50).await;
-    assert_eq!(state.arns(ResourceKind::Instance).len() + state.arns(ResourceKind::Task).len(), 0);
+    assert_eq!(
+        state.arns(ResourceKind::Instance).len() + state.arns(ResourceKind::Task).len(),
+        0
+    );
     assert_eq!(state.arns(ResourceKind::Cluster).len(), 1, "ECS still describes it");
     ecs.change(|world| world.clusters.clear());
     running.wait(120).await;
@@ -280,7 +361,13 @@ async fn foreign_tasks_in_a_list_are_left_out() {
     let state = FakeState::new();
     let running = run(&ecs, &state, &[]);
     running.wait(5).await;
-    let passes: Vec<_> = state.held.lock().reports.iter().flat_map(|report| report.passes.clone()).collect();
+    let passes: Vec<_> = state
+        .held
+        .lock()
+        .reports
+        .iter()
+        .flat_map(|report| report.passes.clone())
+        .collect();
     assert_eq!(passes.iter().map(|pass| pass.tasks).sum::<u64>(), 1);
     running.stop().await;
 }

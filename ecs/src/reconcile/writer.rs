@@ -1,7 +1,8 @@
 //! Writing what a pass found: changed observations in batches, what is gone, and the pass' result.
 
 use blox_store::proto::{
-    Command, ForgetResource, ForgetResources, Observation, Observe, ReconcilePass, ReportSource, command::Operation, outcome,
+    Command, ForgetResource, ForgetResources, Observation, Observe, ReconcilePass, ReportSource, command::Operation,
+    outcome,
 };
 
 use crate::feed::batch::{COMMAND_BYTES_MAX, COMMAND_OBSERVATIONS_MAX, observation_bytes};
@@ -33,7 +34,14 @@ impl<'a> Writer<'a> {
     /// `pass` names the pass in the log.
     pub(super) fn new(state: &'a dyn ReplicatedState, source: &'a str, pass: &str) -> Writer<'a> {
         let request_id = format!("reconcile-{source}-{}-{pass}", state.session());
-        Writer { state, source, request_id, observations: Vec::new(), bytes: 0, drift: Drift::default() }
+        Writer {
+            state,
+            source,
+            request_id,
+            observations: Vec::new(),
+            bytes: 0,
+            drift: Drift::default(),
+        }
     }
 
     /// Takes in what a Describe said; what the state says already is dropped, so that nothing is proposed that changes nothing.
@@ -46,7 +54,12 @@ impl<'a> Writer<'a> {
                 Effect::Changed { missed: false } => {}
                 Effect::Duplicate | Effect::Stale => continue,
                 Effect::Unreadable(reason) => {
-                    tracing::warn!(source = self.source, arn = observation.arn, reason, "a Describe answer cannot be read");
+                    tracing::warn!(
+                        source = self.source,
+                        arn = observation.arn,
+                        reason,
+                        "a Describe answer cannot be read"
+                    );
                     continue;
                 }
             }
@@ -69,15 +82,29 @@ impl<'a> Writer<'a> {
         }
         let cause = format!("{} resources of {} differed from ECS", observations.len(), self.source);
         let source = self.source.to_string();
-        self.propose(Operation::Observe(Observe { observations, unknown_types: 0, source }), cause).await?;
+        self.propose(
+            Operation::Observe(Observe {
+                observations,
+                unknown_types: 0,
+                source,
+            }),
+            cause,
+        )
+        .await?;
         Ok(())
     }
 
     /// Forgets what ECS does not know any more.
     pub(super) async fn forget(&mut self, resources: Vec<ForgetResource>) -> Result<(), PassError> {
         for chunk in resources.chunks(COMMAND_OBSERVATIONS_MAX) {
-            let cause = format!("ECS called {} resources of {} missing in two passes", chunk.len(), self.source);
-            let forget = ForgetResources { resources: chunk.to_vec() };
+            let cause = format!(
+                "ECS called {} resources of {} missing in two passes",
+                chunk.len(),
+                self.source
+            );
+            let forget = ForgetResources {
+                resources: chunk.to_vec(),
+            };
             let outcome = self.propose(Operation::ForgetResources(forget), cause).await?;
             if let Some(outcome::Result::Removed(removed)) = outcome {
                 self.drift.gone += removed.count;
@@ -89,8 +116,14 @@ impl<'a> Writer<'a> {
     /// Reports finished passes.
     pub(super) async fn report(&self, passes: Vec<ReconcilePass>, source_reconciled: bool) -> Result<(), PassError> {
         let source = self.source.to_string();
-        let report = ReportSource { source, watermark_ms: 0, passes, source_reconciled };
-        self.propose(Operation::ReportSource(report), "a reconcile pass ended".into()).await?;
+        let report = ReportSource {
+            source,
+            watermark_ms: 0,
+            passes,
+            source_reconciled,
+        };
+        self.propose(Operation::ReportSource(report), "a reconcile pass ended".into())
+            .await?;
         Ok(())
     }
 
@@ -105,7 +138,9 @@ impl<'a> Writer<'a> {
         };
         match state::propose(self.state, command).await? {
             Proposed::Applied(outcome) => Ok(outcome.result),
-            Proposed::TooLarge => Err(PassError::Proposal("a resource is larger than a log entry may be".into())),
+            Proposed::TooLarge => Err(PassError::Proposal(
+                "a resource is larger than a log entry may be".into(),
+            )),
             Proposed::Refused(reason) | Proposed::Failed(reason) => Err(PassError::Proposal(reason)),
         }
     }

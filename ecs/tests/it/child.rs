@@ -10,15 +10,26 @@ const CHILD: &str = "BLOX_ECS_TEST_CHILD";
 
 /// Runs the body of the test named `name` in a child process whose environment points the SDK at a simulator of its own.
 pub(crate) fn with_simulator<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Control) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     match std::env::var(CHILD) {
         Ok(url) => runtime.block_on(body(Control { url })),
         Err(_) => runtime.block_on(async {
             let listen = "127.0.0.1:0".parse().expect("an address");
-            let simulator = Simulator::start(SimulatorConfig { listen, ..SimulatorConfig::default() }).await.expect("it starts");
+            let simulator = Simulator::start(SimulatorConfig {
+                listen,
+                ..SimulatorConfig::default()
+            })
+            .await
+            .expect("it starts");
             let url = simulator.url();
             let name = name.to_string();
-            let child = tokio::task::spawn_blocking(move || run_child(&name, &url)).await.expect("the child was run");
+            let child = tokio::task::spawn_blocking(move || run_child(&name, &url))
+                .await
+                .expect("the child was run");
             simulator.shutdown().await;
             assert!(child, "the child failed: see its output above");
         }),
@@ -54,7 +65,9 @@ impl Control {
     pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> serde_json::Value {
         let method = method.parse().expect("a method");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let request = client.request(method, format!("{}/control{path}", self.url)).body(body.to_string());
+        let request = client
+            .request(method, format!("{}/control{path}", self.url))
+            .body(body.to_string());
         let answer = request.send().await.expect("the simulator answers");
         let status = answer.status();
         let text = answer.text().await.expect("a body");

@@ -23,9 +23,19 @@ pub(crate) struct MemoryState {
 
 impl MemoryState {
     pub(crate) fn new() -> MemoryState {
-        let state = MemoryState { store: Store::in_memory(), clock: SystemClock::new(), index: Mutex::new(0) };
-        let open = OpenSession { node: "test".into(), term: 1 };
-        state.apply(Command { operation: Some(Operation::OpenSession(open)), ..Command::default() });
+        let state = MemoryState {
+            store: Store::in_memory(),
+            clock: SystemClock::new(),
+            index: Mutex::new(0),
+        };
+        let open = OpenSession {
+            node: "test".into(),
+            term: 1,
+        };
+        state.apply(Command {
+            operation: Some(Operation::OpenSession(open)),
+            ..Command::default()
+        });
         state
     }
 
@@ -33,7 +43,11 @@ impl MemoryState {
         let mut index = self.index.lock();
         *index += 1;
         let elapsed_ms = self.clock.monotonic().as_millis() as u64;
-        let entry = Entry { wall_time_ms: self.clock.wall_ms(), elapsed_ms, commands: vec![command] };
+        let entry = Entry {
+            wall_time_ms: self.clock.wall_ms(),
+            elapsed_ms,
+            commands: vec![command],
+        };
         let entry = LogEntry {
             index: *index,
             log_id: Bytes::copy_from_slice(&index.to_be_bytes()),
@@ -46,10 +60,18 @@ impl MemoryState {
 
     /// ARNs of a kind that the state holds, with ECS' version.
     pub(crate) fn versions(&self, kind: Kind) -> HashMap<String, i64> {
-        let records = self.store.view().expect("a view").list(kind, ResourceFilter::default()).expect("a list");
-        let version = |record: &blox_store::Record| record.resource.fields.as_ref().and_then(|fields| fields.ecs_version);
+        let records = self
+            .store
+            .view()
+            .expect("a view")
+            .list(kind, ResourceFilter::default())
+            .expect("a list");
+        let version =
+            |record: &blox_store::Record| record.resource.fields.as_ref().and_then(|fields| fields.ecs_version);
         let records = records.map(|record| record.expect("a record"));
-        records.map(|record| (record.resource.arn.clone(), version(&record).unwrap_or_default())).collect()
+        records
+            .map(|record| (record.resource.arn.clone(), version(&record).unwrap_or_default()))
+            .collect()
     }
 }
 
@@ -74,14 +96,21 @@ impl ReplicatedState for MemoryState {
         let view = self.store.view()?;
         let effects = observations.iter().map(|observation| {
             let key = merge::key_of(observation).expect("a key");
-            let record = view.resource(key.kind(), &observation.source, &observation.cluster_arn, &observation.arn)?;
-            Ok(match merge::effect(record.as_ref().map(|record| &record.resource), observation) {
-                Ok(merge::Effect::Applied) if record.is_none() => Effect::Created,
-                Ok(merge::Effect::Applied) => Effect::Changed { missed: false },
-                Ok(merge::Effect::Stale) => Effect::Stale,
-                Ok(_) => Effect::Duplicate,
-                Err(error) => Effect::Unreadable(error.to_string()),
-            })
+            let record = view.resource(
+                key.kind(),
+                &observation.source,
+                &observation.cluster_arn,
+                &observation.arn,
+            )?;
+            Ok(
+                match merge::effect(record.as_ref().map(|record| &record.resource), observation) {
+                    Ok(merge::Effect::Applied) if record.is_none() => Effect::Created,
+                    Ok(merge::Effect::Applied) => Effect::Changed { missed: false },
+                    Ok(merge::Effect::Stale) => Effect::Stale,
+                    Ok(_) => Effect::Duplicate,
+                    Err(error) => Effect::Unreadable(error.to_string()),
+                },
+            )
         });
         effects.collect()
     }

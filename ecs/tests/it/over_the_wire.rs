@@ -32,18 +32,38 @@ async fn source(change: impl FnOnce(&mut SourceConfig)) -> Source {
 /// A cluster `one` with this many instances, and a task definition `agent`.
 async fn fleet(control: &Control, instances: usize) -> (String, Vec<String>) {
     control.post("/clusters", r#"{"cluster":"one"}"#).await;
-    control.post("/task-definitions", r#"{"family":"agent","cpu":64,"memory_mib":64}"#).await;
-    control.post("/instances", &format!(r#"{{"cluster":"one","count":{instances}}}"#)).await;
+    control
+        .post("/task-definitions", r#"{"family":"agent","cpu":64,"memory_mib":64}"#)
+        .await;
+    control
+        .post("/instances", &format!(r#"{{"cluster":"one","count":{instances}}}"#))
+        .await;
     let source = source(|_| {}).await;
-    let cluster = source.describe_cluster("one").await.expect("answered").expect("there").arn;
+    let cluster = source
+        .describe_cluster("one")
+        .await
+        .expect("answered")
+        .expect("there")
+        .arn;
     (cluster, truth(control, "instances").await.into_keys().collect())
 }
 
 /// What the simulator holds to be true: version by ARN, of `instances` or `tasks` of cluster `one`.
 async fn truth(control: &Control, what: &str) -> HashMap<String, i64> {
-    let state = control.ask("GET", "/state?region=us-east-1&cluster=one&documents=true", "").await;
+    let state = control
+        .ask("GET", "/state?region=us-east-1&cluster=one&documents=true", "")
+        .await;
     let mut found = HashMap::new();
-    collect(&state, if what == "instances" { "containerInstanceArn" } else { "taskArn" }, what == "tasks", &mut found);
+    collect(
+        &state,
+        if what == "instances" {
+            "containerInstanceArn"
+        } else {
+            "taskArn"
+        },
+        what == "tasks",
+        &mut found,
+    );
     found
 }
 
@@ -53,7 +73,10 @@ fn collect(value: &Value, name: &str, task: bool, found: &mut HashMap<String, i6
         Value::Object(object) => {
             // A task names its instance, too.
             let is_other = !task && object.contains_key("taskArn");
-            let pair = (object.get(name).and_then(Value::as_str), object.get("version").and_then(Value::as_i64));
+            let pair = (
+                object.get(name).and_then(Value::as_str),
+                object.get("version").and_then(Value::as_i64),
+            );
             if let ((Some(arn), Some(version)), false) = (pair, is_other) {
                 found.insert(arn.to_string(), version);
             }
@@ -70,7 +93,11 @@ fn calls_for_the_scheduler() {
     with_simulator("over_the_wire::calls_for_the_scheduler", |control| async move {
         let (cluster, instances) = fleet(&control, 3).await;
         let source = source(|_| {}).await;
-        let definition = source.describe_task_definition("agent").await.expect("answered").expect("there");
+        let definition = source
+            .describe_task_definition("agent")
+            .await
+            .expect("answered")
+            .expect("there");
         assert_eq!((definition.family.as_str(), definition.revision), ("agent", 1));
         assert!(definition.document.starts_with(b"{"));
         assert_eq!(source.describe_task_definition("not-there").await, Ok(None));
@@ -86,20 +113,38 @@ fn calls_for_the_scheduler() {
         };
         let answer = source.start_tasks(start).await.expect("answered");
         assert_eq!(answer.tasks.len(), 3);
-        assert_eq!(answer.failures.iter().map(|failure| failure.reason.as_str()).collect::<Vec<_>>(), ["MISSING"]);
+        assert_eq!(
+            answer
+                .failures
+                .iter()
+                .map(|failure| failure.reason.as_str())
+                .collect::<Vec<_>>(),
+            ["MISSING"]
+        );
         for task in &answer.tasks {
             let document: Value = serde_json::from_slice(&task.document).expect("JSON");
             assert_eq!(document["taskArn"], task.arn);
             assert_eq!(document["group"], "blox:environment");
             assert_eq!(document["startedBy"], "deployment-1");
-            assert_eq!((task.cluster_arn.as_str(), task.ecs_version), (cluster.as_str(), document["version"].as_i64()));
+            assert_eq!(
+                (task.cluster_arn.as_str(), task.ecs_version),
+                (cluster.as_str(), document["version"].as_i64())
+            );
         }
 
-        let mut listed = source.list_tasks_started_by(&cluster, "deployment-1").await.expect("answered");
+        let mut listed = source
+            .list_tasks_started_by(&cluster, "deployment-1")
+            .await
+            .expect("answered");
         let mut started: Vec<_> = answer.tasks.iter().map(|task| task.arn.clone()).collect();
-        (listed.sort(), started.sort());
+        listed.sort();
+        started.sort();
         assert_eq!(listed, started);
-        let stopped = source.stop_task(&cluster, &started[0], "enough").await.expect("answered").expect("a task");
+        let stopped = source
+            .stop_task(&cluster, &started[0], "enough")
+            .await
+            .expect("answered")
+            .expect("a task");
         assert_eq!(stopped.arn, started[0]);
         let asked = [started[0].clone(), format!("{}0", started[1])];
         let described = source.describe_tasks(&cluster, &asked).await.expect("answered");
@@ -121,24 +166,53 @@ fn errors_are_sorted_by_effect() {
             started_by: "d".into(),
             group: "blox:e".into(),
         };
-        let refused = source.start_tasks(start(&cluster, "not-there")).await.expect_err("refused");
-        assert!(matches!(&refused, CallError::Refused { code, .. } if code == "ClientException"), "{refused}");
-        let refused = source.start_tasks(start("not-there", "agent")).await.expect_err("refused");
+        let refused = source
+            .start_tasks(start(&cluster, "not-there"))
+            .await
+            .expect_err("refused");
+        assert!(
+            matches!(&refused, CallError::Refused { code, .. } if code == "ClientException"),
+            "{refused}"
+        );
+        let refused = source
+            .start_tasks(start("not-there", "agent"))
+            .await
+            .expect_err("refused");
         assert!(refused.is_cluster_not_found() && refused.is_definite(), "{refused}");
 
-        control.post("/answers", r#"{"operation":"StartTask","action":"lose","calls":1}"#).await;
+        control
+            .post("/answers", r#"{"operation":"StartTask","action":"lose","calls":1}"#)
+            .await;
         let lost = source.start_tasks(start(&cluster, "agent")).await.expect_err("lost");
         assert!(matches!(lost, CallError::Unknown { .. }), "{lost}");
-        assert_eq!(truth(&control, "tasks").await.len(), 1, "the lost answer's call took effect");
+        assert_eq!(
+            truth(&control, "tasks").await.len(),
+            1,
+            "the lost answer's call took effect"
+        );
 
         control.ask("PATCH", "/faults", r#"{"errors":{"StartTask":1.0}}"#).await;
-        let failed = source.start_tasks(start(&cluster, "agent")).await.expect_err("a server error");
+        let failed = source
+            .start_tasks(start(&cluster, "agent"))
+            .await
+            .expect_err("a server error");
         assert!(matches!(failed, CallError::Unknown { .. }), "{failed}");
-        let calls = source.metrics().value("blox_ecs_api_requests_total", &[("op", "StartTask")]);
+        let calls = source
+            .metrics()
+            .value("blox_ecs_api_requests_total", &[("op", "StartTask")]);
         assert_eq!(calls, 4.0, "no call was repeated by the SDK");
 
-        control.ask("PATCH", "/faults", r#"{"errors":{},"throttling":{"enabled":true,"rates":{"cluster_resource_modify":{"burst":0,"per_second":0}}}}"#).await;
-        let throttled = source.start_tasks(start(&cluster, "agent")).await.expect_err("throttled");
+        control
+            .ask(
+                "PUT",
+                "/faults",
+                r#"{"throttling":{"enabled":true,"rates":{"cluster_resource_modify":{"burst":0,"per_second":0}}}}"#,
+            )
+            .await;
+        let throttled = source
+            .start_tasks(start(&cluster, "agent"))
+            .await
+            .expect_err("throttled");
         assert!(throttled.is_throttled() && throttled.is_definite(), "{throttled}");
     });
 }
@@ -146,18 +220,31 @@ fn errors_are_sorted_by_effect() {
 /// A call to an address where nobody listens was never sent, and says so.
 #[test]
 fn a_refused_connection_is_not_sent() {
-    with_simulator("over_the_wire::a_refused_connection_is_not_sent", |control| async move {
-        let source = source(|_| {}).await;
-        source.describe_cluster("one").await.expect("it answers while it runs");
-        // The parent's simulator closes its port when told to end; here a closed port stands in for it.
-        let _ = control;
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        let config = SourceConfig { role_arn: Some("arn:aws:iam::123456789012:role/blox".into()), ..source.config().clone() };
-        let assumed = Source::connect(config, Arc::new(SystemClock::new()), EcsMetrics::new()).await;
-        assert_eq!(assumed.describe_cluster("one").await.map(|found| found.is_some()), Ok(false), "an assumed role works");
-        let error = connect_error(closed).await;
-        assert!(matches!(error, CallError::NotSent { .. }), "{error}");
-    });
+    with_simulator(
+        "over_the_wire::a_refused_connection_is_not_sent",
+        |control| async move {
+            let source = source(|_| {}).await;
+            source.describe_cluster("one").await.expect("it answers while it runs");
+            // The parent's simulator closes its port when told to end; here a closed port stands in for it.
+            let _ = control;
+            let closed = std::net::TcpListener::bind("127.0.0.1:0")
+                .expect("a port")
+                .local_addr()
+                .expect("an address");
+            let config = SourceConfig {
+                role_arn: Some("arn:aws:iam::123456789012:role/blox".into()),
+                ..source.config().clone()
+            };
+            let assumed = Source::connect(config, Arc::new(SystemClock::new()), EcsMetrics::new()).await;
+            assert_eq!(
+                assumed.describe_cluster("one").await.map(|found| found.is_some()),
+                Ok(false),
+                "an assumed role works"
+            );
+            let error = connect_error(closed).await;
+            assert!(matches!(error, CallError::NotSent { .. }), "{error}");
+        },
+    );
 }
 
 /// What a StartTask to `address` ends with: asked in a grandchild, whose environment says so.
@@ -170,10 +257,20 @@ async fn connect_error(address: std::net::SocketAddr) -> CallError {
         .await
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    let cause = text.lines().find_map(|line| line.split("ENDED ").nth(1)).unwrap_or_else(|| panic!("no end in {text}"));
+    let cause = text
+        .lines()
+        .find_map(|line| line.split("ENDED ").nth(1))
+        .unwrap_or_else(|| panic!("no end in {text}"));
     match cause.starts_with("not sent") {
-        true => CallError::NotSent { operation: "StartTask", cause: cause.into() },
-        false => CallError::Unknown { operation: "StartTask", code: None, cause: cause.into() },
+        true => CallError::NotSent {
+            operation: "StartTask",
+            cause: cause.into(),
+        },
+        false => CallError::Unknown {
+            operation: "StartTask",
+            code: None,
+            cause: cause.into(),
+        },
     }
 }
 
@@ -183,7 +280,10 @@ fn prints_what_a_call_ends_with() {
     if std::env::var("BLOX_ECS_TEST_PRINT").is_err() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let source = source(|_| {}).await;
         let start = StartTasks {
@@ -206,13 +306,24 @@ fn prints_what_a_call_ends_with() {
 fn a_source_is_mirrored() {
     with_simulator("over_the_wire::a_source_is_mirrored", |control| async move {
         let (_, instances) = fleet(&control, 12).await;
-        control.ask("PATCH", "/faults", r#"{"events":{"duplicate_probability":0.3,"reorder_probability":0.3,"reorder_ms_max":300}}"#).await;
+        control
+            .ask(
+                "PATCH",
+                "/faults",
+                r#"{"events":{"duplicate_probability":0.3,"reorder_probability":0.3,"reorder_ms_max":300}}"#,
+            )
+            .await;
         let source = Arc::new(source(|_| {}).await);
         let state = Arc::new(MemoryState::new());
         let cancel = CancellationToken::new();
         let duty = tokio::spawn(run_duty(source.clone(), state.clone(), cancel.clone()));
 
-        control.post("/tasks/start", r#"{"cluster":"one","task_definition":"agent","count":12}"#).await;
+        control
+            .post(
+                "/tasks/start",
+                r#"{"cluster":"one","task_definition":"agent","count":12}"#,
+            )
+            .await;
         control.post("/messages", r#"{"body":"{ not json","count":3}"#).await;
         mirrored(&control, &state).await;
         control.post("/tasks/stop", r#"{"cluster":"one","count":5}"#).await;
@@ -227,7 +338,12 @@ fn a_source_is_mirrored() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let status = state.store.sources().expect("a list");
-        assert!(status.iter().any(|status| status.source == "main" && status.reconciled_at_ms > 0), "{status:?}");
+        assert!(
+            status
+                .iter()
+                .any(|status| status.source == "main" && status.reconciled_at_ms > 0),
+            "{status:?}"
+        );
         assert!(source.metrics().value("blox_sqs_deleted_total", &[]) > 0.0);
         cancel.cancel();
         assert_eq!(duty.await.expect("no panic"), DutyEnd::Cancelled);
