@@ -79,7 +79,7 @@ pub(super) async fn put(
         precondition,
     });
     let written = state
-        .write(operation, format!("PUT {}", uri.path()), &request_id, idempotency)
+        .write(operation, "PUT /v2/kv".to_owned(), &request_id, idempotency)
         .await?;
     let outcome::Result::KeyWritten(key_written) = &written.result else {
         return Err(written.unexpected().into());
@@ -116,7 +116,7 @@ pub(super) async fn delete(
         precondition,
     });
     let written = state
-        .write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency)
+        .write(operation, "DELETE /v2/kv".to_owned(), &request_id, idempotency)
         .await?;
     let outcome::Result::KeyWritten(key_written) = &written.result else {
         return Err(written.unexpected().into());
