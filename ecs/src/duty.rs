@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blox_raft::{Clock, Consensus, ProposeError};
-use blox_store::proto::{Command, Form, Observation, Outcome, ResourceKind, ResourceRecord};
-use blox_store::records::merge;
-use blox_store::{ClusterSelector, Kind, ResourceFilter, Store, StoreError};
+use blox_store::proto::{Command, Observation, Outcome, ResourceKind};
+use blox_store::{Store, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::source::Source;
 use crate::state::{DutyEnd, Effect, KnownResource, PROPOSAL_TIMEOUT_MS, ReplicatedState};
-use crate::{feed, reconcile};
+use crate::{feed, reads, reconcile};
 
 /// Under what a duty runs.
 #[derive(Clone)]
@@ -95,24 +94,7 @@ impl ReplicatedState for LiveState {
     }
 
     fn effects(&self, observations: &[Observation]) -> Result<Vec<Effect>, StoreError> {
-        let view = self.context.store.view()?;
-        let mut effects = Vec::with_capacity(observations.len());
-        for observation in observations {
-            effects.push(match merge::key_of(observation) {
-                Err(error) => Effect::Unreadable(error.to_string()),
-                Ok(key) => {
-                    let Observation {
-                        source,
-                        cluster_arn,
-                        arn,
-                        ..
-                    } = observation;
-                    let record = view.resource(key.kind(), source, cluster_arn, arn)?;
-                    effect(record.as_ref().map(|record| &record.resource), observation)
-                }
-            });
-        }
-        Ok(effects)
+        reads::effects(&self.context.store, observations)
     }
 
     fn known(
@@ -121,58 +103,10 @@ impl ReplicatedState for LiveState {
         source: &str,
         cluster_arn: Option<&str>,
     ) -> Result<Vec<KnownResource>, StoreError> {
-        let kind = match kind {
-            ResourceKind::Instance => Kind::Instance,
-            ResourceKind::Task => Kind::Task,
-            ResourceKind::Cluster | ResourceKind::Unspecified => Kind::Cluster,
-        };
-        let filter = ResourceFilter {
-            source: Some(source.to_string()),
-            cluster: cluster_arn.map(|arn| ClusterSelector::Arn(arn.to_string())),
-            ..ResourceFilter::default()
-        };
-        let records = self.context.store.view()?.list(kind, filter)?;
-        let known = records.map(|record| {
-            let record = record?;
-            Ok(KnownResource {
-                mod_revision: record.mod_revision,
-                forgotten: record.resource.forgotten_at_elapsed_ms != 0,
-                arn: record.resource.arn,
-            })
-        });
-        known.collect()
+        reads::known(&self.context.store, kind, source, cluster_arn)
     }
 
     fn last_passes(&self, source: &str) -> Result<HashMap<String, i64>, StoreError> {
-        let statuses = self.context.store.sources()?;
-        let passes = statuses
-            .into_iter()
-            .filter(|status| status.source == source)
-            .flat_map(|status| status.passes);
-        Ok(passes.map(|pass| (pass.cluster_arn, pass.ended_at_ms)).collect())
+        reads::last_passes(&self.context.store, source)
     }
-}
-
-fn effect(record: Option<&ResourceRecord>, observation: &Observation) -> Effect {
-    match (merge::effect(record, observation), record) {
-        (Err(error), _) => Effect::Unreadable(error.to_string()),
-        (Ok(merge::Effect::Applied), None) => Effect::Created,
-        (Ok(merge::Effect::Applied), Some(record)) => Effect::Changed {
-            missed: is_missed(record, observation),
-        },
-        (Ok(merge::Effect::Confirmed | merge::Effect::Duplicate), _) => Effect::Duplicate,
-        (Ok(merge::Effect::Stale), _) => Effect::Stale,
-    }
-}
-
-/// Whether ECS was ahead of the record: by version, or, from stand-ins that do not count, because an earlier Describe said otherwise.
-fn is_missed(record: &ResourceRecord, observation: &Observation) -> bool {
-    match (shown_version(record), observation.ecs_version) {
-        (Some(shown), Some(observed)) => observed > shown,
-        _ => observation.form() == Form::Event || record.describe.is_some(),
-    }
-}
-
-fn shown_version(record: &ResourceRecord) -> Option<i64> {
-    record.fields.as_ref().and_then(|fields| fields.ecs_version)
 }

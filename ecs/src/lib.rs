@@ -20,6 +20,7 @@ pub mod events;
 mod feed;
 mod metrics;
 mod queue;
+pub mod reads;
 mod reconcile;
 mod request;
 mod source;

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use blox_ecs::{Effect, KnownResource, ReplicatedState};
+use blox_ecs::{Effect, KnownResource, ReplicatedState, reads};
 use blox_raft::{Clock, ProposeError, SystemClock};
-use blox_store::proto::{Command, Entry, Observation, OpenSession, Outcome, ResourceKind, command::Operation};
-use blox_store::records::merge;
+use blox_store::proto::{
+    Command, Entry, ForgetResource, ForgetResources, Form, Observation, Observe, OpenSession, Outcome, ResourceKind,
+    command::Operation,
+};
 use blox_store::{Kind, LogEntry, ResourceFilter, Store, StoreError};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -93,34 +95,107 @@ impl ReplicatedState for MemoryState {
     }
 
     fn effects(&self, observations: &[Observation]) -> Result<Vec<Effect>, StoreError> {
-        let view = self.store.view()?;
-        let effects = observations.iter().map(|observation| {
-            let key = merge::key_of(observation).expect("a key");
-            let record = view.resource(
-                key.kind(),
-                &observation.source,
-                &observation.cluster_arn,
-                &observation.arn,
-            )?;
-            Ok(
-                match merge::effect(record.as_ref().map(|record| &record.resource), observation) {
-                    Ok(merge::Effect::Applied) if record.is_none() => Effect::Created,
-                    Ok(merge::Effect::Applied) => Effect::Changed { missed: false },
-                    Ok(merge::Effect::Stale) => Effect::Stale,
-                    Ok(_) => Effect::Duplicate,
-                    Err(error) => Effect::Unreadable(error.to_string()),
-                },
-            )
-        });
-        effects.collect()
+        reads::effects(&self.store, observations)
     }
 
-    fn known(&self, _: ResourceKind, _: &str, _: Option<&str>) -> Result<Vec<KnownResource>, StoreError> {
-        // Absence is proven by the unit tests: here nothing lives long enough to be forgotten.
-        Ok(Vec::new())
+    fn known(
+        &self,
+        kind: ResourceKind,
+        source: &str,
+        cluster_arn: Option<&str>,
+    ) -> Result<Vec<KnownResource>, StoreError> {
+        reads::known(&self.store, kind, source, cluster_arn)
     }
 
-    fn last_passes(&self, _: &str) -> Result<HashMap<String, i64>, StoreError> {
-        Ok(HashMap::new())
+    fn last_passes(&self, source: &str) -> Result<HashMap<String, i64>, StoreError> {
+        reads::last_passes(&self.store, source)
     }
+}
+
+fn describe(arn: &str, ecs_version: i64, observed_at_ms: i64, status: &str) -> Observation {
+    Observation {
+        kind: ResourceKind::Task.into(),
+        source: "main".into(),
+        cluster_arn: "arn:aws:ecs:us-east-1:123456789012:cluster/one".into(),
+        arn: arn.into(),
+        form: Form::Describe.into(),
+        ecs_version: Some(ecs_version),
+        observed_at_ms,
+        document: format!(r#"{{"taskArn":"{arn}","lastStatus":"{status}","version":{ecs_version}}}"#).into(),
+    }
+}
+
+/// Against the real state: an observation's effect is told as apply will find it, and a STOPPED task that was forgotten is known as such, so that
+/// it is not asked for again.
+#[tokio::test]
+async fn effects_and_known_resources_are_those_of_the_store() {
+    let state = MemoryState::new();
+    let arn = "arn:aws:ecs:us-east-1:123456789012:task/one/t1";
+    let first = describe(arn, 2, 1_000, "STOPPED");
+    assert_eq!(
+        state.effects(std::slice::from_ref(&first)).expect("a view"),
+        [Effect::Created]
+    );
+    let observe = Observe {
+        observations: vec![first.clone()],
+        unknown_types: 0,
+        source: "main".into(),
+    };
+    state.apply(Command {
+        session: state.session(),
+        operation: Some(Operation::Observe(observe)),
+        ..Command::default()
+    });
+
+    let same_later = describe(arn, 2, 9_000, "STOPPED");
+    let older = describe(arn, 1, 9_000, "RUNNING");
+    let newer = describe(arn, 3, 500, "DELETED");
+    let unreadable = Observation {
+        document: "[".into(),
+        ..describe(arn, 9, 1, "")
+    };
+    let effects = state
+        .effects(&[first, same_later, older, newer, unreadable])
+        .expect("a view");
+    assert_eq!(
+        effects[..4],
+        [
+            Effect::Duplicate,
+            Effect::Duplicate,
+            Effect::Stale,
+            Effect::Changed { missed: true }
+        ]
+    );
+    assert!(matches!(effects[4], Effect::Unreadable(_)), "{effects:?}");
+
+    let cluster_arn = "arn:aws:ecs:us-east-1:123456789012:cluster/one";
+    let known = state
+        .known(ResourceKind::Task, "main", Some(cluster_arn))
+        .expect("a view");
+    assert_eq!((known[0].arn.as_str(), known[0].forgotten), (arn, false));
+    let forget = ForgetResource {
+        kind: ResourceKind::Task.into(),
+        source: "main".into(),
+        cluster_arn: cluster_arn.into(),
+        arn: arn.into(),
+        mod_revision: known[0].mod_revision,
+    };
+    let forget = Operation::ForgetResources(ForgetResources {
+        resources: vec![forget],
+    });
+    state.apply(Command {
+        session: state.session(),
+        operation: Some(forget),
+        ..Command::default()
+    });
+    let known = state
+        .known(ResourceKind::Task, "main", Some(cluster_arn))
+        .expect("a view");
+    assert!(known.iter().all(|known| known.forgotten), "{known:?}");
+    assert!(
+        state
+            .known(ResourceKind::Task, "other", None)
+            .expect("a view")
+            .is_empty()
+    );
 }
