@@ -35,16 +35,28 @@ pub(crate) enum Refused {
     )]
     ListDiffers { peer: String, ours: String, theirs: String },
     #[error("`{name}` answered at {address}, which the initial members give to `{expected}`: correct the list")]
-    AnotherName { name: String, address: String, expected: String },
+    AnotherName {
+        name: String,
+        address: String,
+        expected: String,
+    },
     #[error(
         "`{name}` says it is reached at {advertised}, the initial members say {listed}: make both the same, since peers keep the first"
     )]
-    AnotherAddress { name: String, advertised: String, listed: String },
+    AnotherAddress {
+        name: String,
+        advertised: String,
+        listed: String,
+    },
     #[error(
         "cluster {cluster_id} already has a member `{name}` (node {node_id}) with another incarnation, and this node's data directory was \
          empty: its disk was lost or exchanged. Run `blox member replace {name}` on a live node"
     )]
-    DiskLost { cluster_id: String, name: String, node_id: u64 },
+    DiskLost {
+        cluster_id: String,
+        name: String,
+        node_id: u64,
+    },
     #[error(
         "cluster {cluster_id} exists already and has no member `{name}`: admit it from a live node with `blox member replace`, or start \
          a new cluster with other peers"
@@ -62,11 +74,17 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
             let ours = sorted(&node.config.initial_members);
             let theirs = list_from_proto(asked.initial_members);
             if theirs != ours {
-                let refused = Refused::ListDiffers { peer: asked.name, ours: list(&ours), theirs: list(&theirs) };
+                let refused = Refused::ListDiffers {
+                    peer: asked.name,
+                    ours: list(&ours),
+                    theirs: list(&theirs),
+                };
                 // The first one is told; others differ as much.
                 drop(node.disagreement.set(refused));
             }
-            identify_reply::State::Uninitialised(proto::Uninitialised { initial_members: list_to_proto(&ours) })
+            identify_reply::State::Uninitialised(proto::Uninitialised {
+                initial_members: list_to_proto(&ours),
+            })
         }
         Identity::Member(member) => identify_reply::State::Member(proto::InCluster {
             cluster_id: member.cluster_id.clone(),
@@ -84,7 +102,10 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
 }
 
 fn known_nodes(node: &Node, member: &MemberIdentity) -> Vec<proto::Node> {
-    let membership = node.engine.get().map(|engine| engine.raft.server_metrics().borrow_watched().membership_config.clone());
+    let membership = node
+        .engine
+        .get()
+        .map(|engine| engine.raft.server_metrics().borrow_watched().membership_config.clone());
     let nodes: Vec<proto::Node> = membership
         .iter()
         .flat_map(|membership| membership.nodes())
@@ -94,7 +115,12 @@ fn known_nodes(node: &Node, member: &MemberIdentity) -> Vec<proto::Node> {
         return nodes;
     }
     // The founder knows its members before its log does.
-    member.founders.iter().flatten().map(|(id, node)| codec::node_to_proto(*id, node)).collect()
+    member
+        .founders
+        .iter()
+        .flatten()
+        .map(|(id, node)| codec::node_to_proto(*id, node))
+        .collect()
 }
 
 fn list_to_proto(members: &[InitialMember]) -> Vec<proto::InitialMember> {
@@ -108,7 +134,10 @@ fn list_to_proto(members: &[InitialMember]) -> Vec<proto::InitialMember> {
 fn list_from_proto(members: Vec<proto::InitialMember>) -> Vec<InitialMember> {
     members
         .into_iter()
-        .map(|member| InitialMember { name: member.name, peer_address: member.peer_address })
+        .map(|member| InitialMember {
+            name: member.name,
+            peer_address: member.peer_address,
+        })
         .collect()
 }
 
@@ -165,7 +194,10 @@ async fn ask_all(node: &Node, new: &NewIdentity, members: &[InitialMember]) -> R
     let mut others = Vec::new();
     let mut silent = false;
     for member in members.iter().filter(|member| member.name != new.name) {
-        let question = proto::IdentifyRequest { name: new.name.clone(), initial_members: list_to_proto(members) };
+        let question = proto::IdentifyRequest {
+            name: new.name.clone(),
+            initial_members: list_to_proto(members),
+        };
         let reply = match net::identify(&node.channels, &member.peer_address, question).await {
             Ok(reply) => reply,
             Err(reason) => {
@@ -201,7 +233,11 @@ fn judge(
         Some(identify_reply::State::Uninitialised(theirs)) => {
             let theirs = list_from_proto(theirs.initial_members);
             if theirs != members {
-                return Err(Refused::ListDiffers { peer: reply.name, ours: list(members), theirs: list(&theirs) });
+                return Err(Refused::ListDiffers {
+                    peer: reply.name,
+                    ours: list(members),
+                    theirs: list(&theirs),
+                });
             }
             Ok(Some(Round::AllNew(vec![NodeInfo {
                 name: reply.name,
@@ -217,11 +253,19 @@ fn judge(
             }
             let cluster_id = cluster.cluster_id;
             match cluster.nodes.iter().find(|known| known.name == new.name) {
-                Some(known) if known.incarnation == new.incarnation => {
-                    Ok(Some(Round::Joined { cluster_id, node_id: known.id }))
-                }
-                Some(known) => Err(Refused::DiskLost { cluster_id, name: new.name.clone(), node_id: known.id }),
-                None => Err(Refused::NotAMember { cluster_id, name: new.name.clone() }),
+                Some(known) if known.incarnation == new.incarnation => Ok(Some(Round::Joined {
+                    cluster_id,
+                    node_id: known.id,
+                })),
+                Some(known) => Err(Refused::DiskLost {
+                    cluster_id,
+                    name: new.name.clone(),
+                    node_id: known.id,
+                }),
+                None => Err(Refused::NotAMember {
+                    cluster_id,
+                    name: new.name.clone(),
+                }),
             }
         }
         None => Ok(None),
@@ -229,8 +273,10 @@ fn judge(
 }
 
 fn list(members: &[InitialMember]) -> String {
-    let shown: Vec<String> =
-        members.iter().map(|member| format!("{}={}", member.name, member.peer_address)).collect();
+    let shown: Vec<String> = members
+        .iter()
+        .map(|member| format!("{}={}", member.name, member.peer_address))
+        .collect();
     shown.join(", ")
 }
 
@@ -238,8 +284,10 @@ async fn found(node: &Node, new: &NewIdentity, mut nodes: Vec<NodeInfo>) -> Resu
     nodes.push(node.info());
     nodes.sort_by(|one, other| one.name.cmp(&other.name));
     let founders: BTreeMap<u64, NodeInfo> = (1..).zip(nodes).collect();
-    let node_id =
-        founders.iter().find(|(_, founder)| founder.name == new.name).map_or(1, |(id, _)| *id);
+    let node_id = founders
+        .iter()
+        .find(|(_, founder)| founder.name == new.name)
+        .map_or(1, |(id, _)| *id);
     let cluster_id = Uuid::new_v4().to_string();
     tracing::info!(cluster_id, members = founders.len(), "founds a cluster");
     settle(new, cluster_id, node_id, Some(founders)).await
@@ -252,8 +300,12 @@ async fn settle(
     founders: Option<BTreeMap<u64, NodeInfo>>,
 ) -> Result<MemberIdentity, Refused> {
     let new = new.clone();
-    let written = spawn_blocking(move || new.join(&cluster_id, node_id, founders)).await.map_err(io::Error::other);
-    written.and_then(|written| written).map_err(|error| Refused::Storage(error.to_string()))
+    let written = spawn_blocking(move || new.join(&cluster_id, node_id, founders))
+        .await
+        .map_err(io::Error::other);
+    written
+        .and_then(|written| written)
+        .map_err(|error| Refused::Storage(error.to_string()))
 }
 
 #[cfg(test)]
@@ -261,11 +313,20 @@ mod tests {
     use super::*;
 
     fn members(names: &[&str]) -> Vec<InitialMember> {
-        names.iter().map(|name| InitialMember { name: (*name).into(), peer_address: format!("{name}:1") }).collect()
+        names
+            .iter()
+            .map(|name| InitialMember {
+                name: (*name).into(),
+                peer_address: format!("{name}:1"),
+            })
+            .collect()
     }
 
     fn new_node(directory: &std::path::Path) -> NewIdentity {
-        match crate::identity::open(directory, "b", true).expect("an empty directory").0 {
+        match crate::identity::open(directory, "b", true)
+            .expect("an empty directory")
+            .0
+        {
             Identity::New(new) => new,
             Identity::Member(_) => panic!("an empty directory is new"),
         }
@@ -285,7 +346,11 @@ mod tests {
     fn member_of(name: &str, nodes: Vec<proto::Node>) -> proto::IdentifyReply {
         proto::IdentifyReply {
             name: name.into(),
-            state: Some(identify_reply::State::Member(proto::InCluster { cluster_id: "c".into(), node_id: 1, nodes })),
+            state: Some(identify_reply::State::Member(proto::InCluster {
+                cluster_id: "c".into(),
+                node_id: 1,
+                nodes,
+            })),
             ..proto::IdentifyReply::default()
         }
     }
@@ -304,9 +369,18 @@ mod tests {
             ..proto::Node::default()
         };
 
-        assert!(matches!(judge(uninitialised("a", &["a", "b", "c"])), Ok(Some(Round::AllNew(_)))));
-        assert!(matches!(judge(uninitialised("a", &["a", "b"])), Err(Refused::ListDiffers { .. })));
-        assert!(matches!(judge(uninitialised("c", &["a", "b", "c"])), Err(Refused::AnotherName { .. })));
+        assert!(matches!(
+            judge(uninitialised("a", &["a", "b", "c"])),
+            Ok(Some(Round::AllNew(_)))
+        ));
+        assert!(matches!(
+            judge(uninitialised("a", &["a", "b"])),
+            Err(Refused::ListDiffers { .. })
+        ));
+        assert!(matches!(
+            judge(uninitialised("c", &["a", "b", "c"])),
+            Err(Refused::AnotherName { .. })
+        ));
         assert!(matches!(judge(member_of("a", vec![])), Ok(None)));
         assert!(matches!(
             judge(member_of("a", vec![known(&new.incarnation)])),
@@ -314,7 +388,14 @@ mod tests {
         ));
         let lost = judge(member_of("a", vec![known("another")])).expect_err("another incarnation");
         assert!(lost.to_string().contains("blox member replace b"), "{lost}");
-        let stranger = proto::Node { id: 7, name: "z".into(), ..proto::Node::default() };
-        assert!(matches!(judge(member_of("a", vec![stranger])), Err(Refused::NotAMember { .. })));
+        let stranger = proto::Node {
+            id: 7,
+            name: "z".into(),
+            ..proto::Node::default()
+        };
+        assert!(matches!(
+            judge(member_of("a", vec![stranger])),
+            Err(Refused::NotAMember { .. })
+        ));
     }
 }

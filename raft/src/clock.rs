@@ -19,7 +19,9 @@ impl SystemClock {
     /// Starts the monotonic clock at zero.
     #[allow(clippy::new_without_default)]
     pub fn new() -> SystemClock {
-        SystemClock { started: Instant::now() }
+        SystemClock {
+            started: Instant::now(),
+        }
     }
 }
 

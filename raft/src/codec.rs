@@ -35,7 +35,10 @@ fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, C
 }
 
 pub(crate) fn log_id_to_proto(id: &LogId) -> proto::LogId {
-    proto::LogId { term: id.leader_id.term, index: id.index }
+    proto::LogId {
+        term: id.leader_id.term,
+        index: id.index,
+    }
 }
 
 pub(crate) fn log_id_from_proto(id: &proto::LogId) -> LogId {
@@ -66,11 +69,19 @@ pub(crate) fn encode_stored_log_id(id: &LogId) -> Bytes {
 const STORED_LOG_ID_VERSION: u8 = 1;
 
 pub(crate) fn vote_to_proto(vote: &Vote) -> proto::Vote {
-    proto::Vote { term: vote.leader_id.term(), node_id: *vote.leader_id.node_id(), committed: vote.committed }
+    proto::Vote {
+        term: vote.leader_id.term(),
+        node_id: *vote.leader_id.node_id(),
+        committed: vote.committed,
+    }
 }
 
 pub(crate) fn vote_from_proto(vote: &proto::Vote) -> Vote {
-    if vote.committed { Vote::new_committed(vote.term, vote.node_id) } else { Vote::new(vote.term, vote.node_id) }
+    if vote.committed {
+        Vote::new_committed(vote.term, vote.node_id)
+    } else {
+        Vote::new(vote.term, vote.node_id)
+    }
 }
 
 pub(crate) fn required_vote(vote: Option<&proto::Vote>) -> Result<Vote, CodecError> {
@@ -114,14 +125,20 @@ pub(crate) fn membership_to_proto(membership: &Membership) -> proto::Membership 
         voter_sets: membership
             .get_joint_config()
             .iter()
-            .map(|set| proto::VoterSet { ids: set.iter().copied().collect() })
+            .map(|set| proto::VoterSet {
+                ids: set.iter().copied().collect(),
+            })
             .collect(),
         nodes: membership.nodes().map(|(id, node)| node_to_proto(*id, node)).collect(),
     }
 }
 
 pub(crate) fn membership_from_proto(membership: &proto::Membership) -> Result<Membership, CodecError> {
-    let sets: Vec<BTreeSet<u64>> = membership.voter_sets.iter().map(|set| set.ids.iter().copied().collect()).collect();
+    let sets: Vec<BTreeSet<u64>> = membership
+        .voter_sets
+        .iter()
+        .map(|set| set.ids.iter().copied().collect())
+        .collect();
     let nodes: BTreeMap<u64, NodeInfo> = membership.nodes.iter().map(node_from_proto).collect();
     if sets.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
@@ -137,8 +154,14 @@ pub(crate) fn stored_membership_to_proto(stored: &StoredMembership) -> proto::St
 }
 
 pub(crate) fn stored_membership_from_proto(stored: &proto::StoredMembership) -> Result<StoredMembership, CodecError> {
-    let membership = stored.membership.as_ref().ok_or(CodecError::Missing("the membership"))?;
-    Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from_proto), membership_from_proto(membership)?))
+    let membership = stored
+        .membership
+        .as_ref()
+        .ok_or(CodecError::Missing("the membership"))?;
+    Ok(StoredMembership::new(
+        stored.log_id.as_ref().map(log_id_from_proto),
+        membership_from_proto(membership)?,
+    ))
 }
 
 /// A membership and its place in the log, as the store keeps it beside the state.
@@ -162,7 +185,11 @@ pub(crate) fn entry_to_proto(entry: &Entry) -> proto::LogEntry {
             Some(proto::log_entry::Payload::Membership(membership_to_proto(membership)))
         }
     };
-    proto::LogEntry { term: entry.log_id.leader_id.term, index: entry.log_id.index, payload }
+    proto::LogEntry {
+        term: entry.log_id.leader_id.term,
+        index: entry.log_id.index,
+        payload,
+    }
 }
 
 pub(crate) fn entry_from_proto(entry: proto::LogEntry) -> Result<Entry, CodecError> {
@@ -173,12 +200,17 @@ pub(crate) fn entry_from_proto(entry: proto::LogEntry) -> Result<Entry, CodecErr
             EntryPayload::Membership(membership_from_proto(&membership)?)
         }
     };
-    Ok(Entry { log_id: log_id(entry.term, entry.index), payload })
+    Ok(Entry {
+        log_id: log_id(entry.term, entry.index),
+        payload,
+    })
 }
 
 pub(crate) fn decode_entry(bytes: Bytes) -> Result<Entry, CodecError> {
-    let entry = proto::LogEntry::decode(bytes)
-        .map_err(|cause| CodecError::Undecodable { what: "a log entry", cause })?;
+    let entry = proto::LogEntry::decode(bytes).map_err(|cause| CodecError::Undecodable {
+        what: "a log entry",
+        cause,
+    })?;
     entry_from_proto(entry)
 }
 
@@ -197,7 +229,11 @@ pub(crate) fn append_from_proto(
     Ok(openraft::raft::AppendEntriesRequest {
         vote: required_vote(request.vote.as_ref())?,
         prev_log_id: request.previous.as_ref().map(log_id_from_proto),
-        entries: request.entries.into_iter().map(entry_from_proto).collect::<Result<_, _>>()?,
+        entries: request
+            .entries
+            .into_iter()
+            .map(entry_from_proto)
+            .collect::<Result<_, _>>()?,
         leader_commit: request.commit.as_ref().map(log_id_from_proto),
     })
 }
@@ -241,38 +277,65 @@ mod tests {
         assert_eq!(hex(&encode_vote(&Vote::new_committed(7, 2))), "080710021801");
         assert_eq!(hex(&encode_log_id(&log_id(3, 300))), "080310ac02");
         assert_eq!(hex(&encode_stored_log_id(&log_id(0, 0))), "01");
-        let blank = Entry { log_id: log_id(1, 2), payload: EntryPayload::Blank };
+        let blank = Entry {
+            log_id: log_id(1, 2),
+            payload: EntryPayload::Blank,
+        };
         assert_eq!(hex(&entry_to_proto(&blank).encode_to_vec()), "08011002");
-        let normal = Entry { log_id: log_id(1, 3), payload: EntryPayload::Normal(Commands(Bytes::from_static(b"hi"))) };
+        let normal = Entry {
+            log_id: log_id(1, 3),
+            payload: EntryPayload::Normal(Commands(Bytes::from_static(b"hi"))),
+        };
         assert_eq!(hex(&entry_to_proto(&normal).encode_to_vec()), "080110031a026869");
-        let change = Entry { log_id: log_id(0, 0), payload: EntryPayload::Membership(membership()) };
+        let change = Entry {
+            log_id: log_id(0, 0),
+            payload: EntryPayload::Membership(membership()),
+        };
         assert_eq!(
             hex(&entry_to_proto(&change).encode_to_vec()),
             "22190a030a0101121208011201611a03683a312203683a322a0178"
         );
         let stored = StoredMembership::new(Some(log_id(0, 0)), membership());
-        assert_eq!(hex(&encode_stored_membership(&stored)), "0a0012190a030a0101121208011201611a03683a312203683a322a0178");
+        assert_eq!(
+            hex(&encode_stored_membership(&stored)),
+            "0a0012190a030a0101121208011201611a03683a312203683a322a0178"
+        );
     }
 
     /// Everything that is written can be read again.
     #[test]
     fn round_trips() {
         for entry in [
-            Entry { log_id: log_id(0, 0), payload: EntryPayload::Membership(membership()) },
-            Entry { log_id: log_id(5, 9), payload: EntryPayload::Blank },
-            Entry { log_id: log_id(5, 10), payload: EntryPayload::Normal(Commands(Bytes::from_static(b"payload"))) },
+            Entry {
+                log_id: log_id(0, 0),
+                payload: EntryPayload::Membership(membership()),
+            },
+            Entry {
+                log_id: log_id(5, 9),
+                payload: EntryPayload::Blank,
+            },
+            Entry {
+                log_id: log_id(5, 10),
+                payload: EntryPayload::Normal(Commands(Bytes::from_static(b"payload"))),
+            },
         ] {
             let bytes = entry_to_proto(&entry).encode_to_vec();
             assert_eq!(decode_entry(bytes.into()).expect("our own bytes"), entry);
         }
         let first = log_id(0, 0);
-        assert_eq!(decode_stored_log_id(&encode_stored_log_id(&first)).expect("our own bytes"), Some(first));
+        assert_eq!(
+            decode_stored_log_id(&encode_stored_log_id(&first)).expect("our own bytes"),
+            Some(first)
+        );
         assert_eq!(decode_stored_log_id(&[]).expect("nothing applied"), None);
         for vote in [Vote::new(1, 2), Vote::new_committed(3, 1)] {
             assert_eq!(decode_vote(&encode_vote(&vote)).expect("our own bytes"), vote);
         }
         let stored = StoredMembership::new(Some(log_id(2, 4)), membership());
-        assert_eq!(decode_stored_membership(&encode_stored_membership(&stored)).expect("our own bytes"), stored);
+        assert_eq!(
+            decode_stored_membership(&encode_stored_membership(&stored)).expect("our own bytes"),
+            stored
+        );
     }
 
     /// An entry put together from encoded commands is the entry the store decodes.
@@ -280,10 +343,17 @@ mod tests {
     fn encoded_entry_is_the_stores_entry() {
         let commands: Vec<_> = ["one", "two"]
             .into_iter()
-            .map(|actor| blox_store::proto::Command { actor: actor.into(), ..Default::default() })
+            .map(|actor| blox_store::proto::Command {
+                actor: actor.into(),
+                ..Default::default()
+            })
             .collect();
-        let expected =
-            blox_store::proto::Entry { wall_time_ms: -5, elapsed_ms: 77, commands: commands.clone() }.encode_to_vec();
+        let expected = blox_store::proto::Entry {
+            wall_time_ms: -5,
+            elapsed_ms: 77,
+            commands: commands.clone(),
+        }
+        .encode_to_vec();
         let encoded = EncodedEntry {
             wall_time_ms: -5,
             elapsed_ms: 77,

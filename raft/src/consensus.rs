@@ -47,7 +47,9 @@ impl Consensus {
     /// its own.
     pub async fn start(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Consensus, StartError> {
         let node = node::start(config, store, clock).await?;
-        Ok(Consensus { handle: Arc::new(Handle { node }) })
+        Ok(Consensus {
+            handle: Arc::new(Handle { node }),
+        })
     }
 
     fn node(&self) -> &Node {
@@ -73,7 +75,9 @@ impl Consensus {
     async fn submit(&self, command: Command, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
         let counters = &self.node().counters;
         counters.proposals.fetch_add(1, Ordering::Relaxed);
-        let result = self.submit_until(command.encode_to_vec().into(), origin, deadline).await;
+        let result = self
+            .submit_until(command.encode_to_vec().into(), origin, deadline)
+            .await;
         if result.is_err() {
             counters.proposals_failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -82,7 +86,10 @@ impl Consensus {
 
     async fn submit_until(&self, command: Bytes, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
-            return Err(ProposeError::TooLarge { bytes: command.len(), limit: COMMAND_BYTES_MAX });
+            return Err(ProposeError::TooLarge {
+                bytes: command.len(),
+                limit: COMMAND_BYTES_MAX,
+            });
         }
         let began = Deadline::now();
         let until = began + deadline;
@@ -106,7 +113,12 @@ impl Consensus {
                 }
                 Refusal::NotLeader => return Err(ProposeError::NotLeader),
                 Refusal::Overloaded => return Err(ProposeError::Overloaded),
-                Refusal::Unknown(cause) => return Err(ProposeError::Unknown { waited: began.elapsed(), cause }),
+                Refusal::Unknown(cause) => {
+                    return Err(ProposeError::Unknown {
+                        waited: began.elapsed(),
+                        cause,
+                    });
+                }
                 Refusal::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
             }
         }
@@ -143,7 +155,8 @@ impl Consensus {
             Consistency::Linearizable => {
                 let index = self.read_index(Asker::Caller, until, deadline).await?;
                 let wanted = index.revision.max(min_revision);
-                self.wait_applied(index.position, min_revision, wanted, until, deadline).await
+                self.wait_applied(index.position, min_revision, wanted, until, deadline)
+                    .await
             }
             Consistency::Stale { max } => {
                 if let Some(limit) = max {
@@ -204,17 +217,25 @@ impl Consensus {
                 return Err(ReadError::Stopped(reason));
             }
         };
-        result.ok_or_else(|| ReadError::Behind { current: progress.borrow().revision, wanted, waited })
+        result.ok_or_else(|| ReadError::Behind {
+            current: progress.borrow().revision,
+            wanted,
+            waited,
+        })
     }
 
     /// Confirms with a quorum that this node leads in `term`, and returns when that was asked: what must precede calls to ECS.
     pub async fn confirm_leadership(&self, term: u64, deadline: Duration) -> Result<Instant, ReadError> {
         let asked = Instant::now();
-        let index = self.read_index(Asker::Peer, Deadline::now() + deadline, deadline).await?;
+        let index = self
+            .read_index(Asker::Peer, Deadline::now() + deadline, deadline)
+            .await?;
         if index.local && index.term == term {
             return Ok(asked);
         }
-        Err(ReadError::NoLeader { waited: asked.elapsed() })
+        Err(ReadError::NoLeader {
+            waited: asked.elapsed(),
+        })
     }
 
     /// Whether a quorum has acknowledged this leader within `within`: cheap, asks nobody.
@@ -254,7 +275,9 @@ impl Consensus {
     pub fn elapsed_ms(&self) -> u64 {
         let applied = self.node().store.progress().borrow().elapsed_ms;
         let leading = self.node().view.borrow().leading;
-        leading.map_or(applied, |leading| leading.elapsed_ms(self.node().clock.as_ref()).max(applied))
+        leading.map_or(applied, |leading| {
+            leading.elapsed_ms(self.node().clock.as_ref()).max(applied)
+        })
     }
 
     /// Hands leadership to the voter that is furthest along; returns once another node leads.
@@ -278,7 +301,12 @@ impl Consensus {
                 .map(|(id, _)| *id)
         };
         let candidate = candidate.ok_or(TransferError::NoCandidate)?;
-        engine.raft.trigger().transfer_leader(candidate).await.map_err(|_| TransferError::NotLeader)?;
+        engine
+            .raft
+            .trigger()
+            .transfer_leader(candidate)
+            .await
+            .map_err(|_| TransferError::NotLeader)?;
         let mut view = node.view.subscribe();
         let another_leads = view.wait_for(|view| view.leader.as_ref().is_some_and(|(id, _)| *id != me));
         match tokio::time::timeout(deadline, another_leads).await {
@@ -291,7 +319,10 @@ impl Consensus {
     pub async fn stopped(&self) -> String {
         let mut stopped = self.node().stopped.subscribe();
         let reason = stopped.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| reason.clone()).unwrap_or_else(|| "it is gone".to_owned())
+        reason
+            .ok()
+            .and_then(|reason| reason.clone())
+            .unwrap_or_else(|| "it is gone".to_owned())
     }
 
     /// Stops taking part, flushes and closes the log; returns when its threads have ended.

@@ -8,7 +8,7 @@ use crate::config::{RaftConfig, Timing};
 use crate::error::StartError;
 use crate::identity::MemberIdentity;
 use crate::log::{LogHandle, RaftLog};
-use crate::machine::{self, Applier, AppliedReceiver, Machine, Snapshots};
+use crate::machine::{self, AppliedReceiver, Applier, Machine, Snapshots};
 use crate::net::{Channels, Network, Requests};
 use crate::types::{LogId, Raft};
 
@@ -39,7 +39,11 @@ pub(crate) struct Engine {
 /// openraft's settings from ours.
 pub(crate) fn settings(config: &RaftConfig, cluster_id: &str) -> Result<Config, StartError> {
     let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let Timing { heartbeat, election_min, election_max } = config.timing;
+    let Timing {
+        heartbeat,
+        election_min,
+        election_max,
+    } = config.timing;
     Config {
         cluster_name: cluster_id.to_owned(),
         heartbeat_interval: millis(heartbeat),
@@ -80,7 +84,8 @@ impl Engine {
         let snapshots = Snapshots::open(&directory, &identity.cluster_id)
             .map_err(|cause| failed(&format!("open the snapshots in {}", directory.display()), &cause))?;
         let snapshots = Arc::new(snapshots);
-        let (applied, _) = machine::applied_state(store).map_err(|cause| failed("read the applied position", &cause))?;
+        let (applied, _) =
+            machine::applied_state(store).map_err(|cause| failed("read the applied position", &cause))?;
         check_state_reaches_log(applied, handle, &snapshots, &identity)?;
 
         let (applier, applied) = Applier::start(store.clone(), applied);
@@ -91,7 +96,13 @@ impl Engine {
             .await
             .map_err(|cause| failed("recover consensus", &cause))?;
         let requests = Requests::new(identity.clone(), channels.clone());
-        Ok(Engine { identity, raft, snapshots, requests, applied })
+        Ok(Engine {
+            identity,
+            raft,
+            snapshots,
+            requests,
+            applied,
+        })
     }
 }
 

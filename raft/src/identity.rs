@@ -85,7 +85,11 @@ impl NewIdentity {
         node_id: u64,
         founders: Option<BTreeMap<u64, NodeInfo>>,
     ) -> io::Result<MemberIdentity> {
-        let member = MemberFile { cluster_id: cluster_id.to_owned(), node_id, founders: founders.clone() };
+        let member = MemberFile {
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            founders: founders.clone(),
+        };
         let file = IdentityFile {
             format: FORMAT,
             name: self.name.clone(),
@@ -126,7 +130,11 @@ pub(crate) fn open(
             "{shown} belongs to node `{}`, not to `{name}`: start it under its own name, or give `{name}` a directory of its own",
             file.name
         ))),
-        Some(IdentityFile { member: None, incarnation, .. }) => {
+        Some(IdentityFile {
+            member: None,
+            incarnation,
+            ..
+        }) => {
             if !state_is_empty {
                 return Err(StartError::Identity(format!(
                     "{shown} holds a state, but {FILE_NAME} says that this node was never a member: start it with an empty directory"
@@ -134,9 +142,21 @@ pub(crate) fn open(
             }
             start_over(&log_directory)?;
             let (log, handle) = log::create(&log_directory).map_err(|error| storage_error(&error))?;
-            Ok((Identity::New(NewIdentity { path, name: name.to_owned(), incarnation }), log, handle))
+            Ok((
+                Identity::New(NewIdentity {
+                    path,
+                    name: name.to_owned(),
+                    incarnation,
+                }),
+                log,
+                handle,
+            ))
         }
-        Some(IdentityFile { member: Some(member), incarnation, .. }) => {
+        Some(IdentityFile {
+            member: Some(member),
+            incarnation,
+            ..
+        }) => {
             if !log_directory.exists() {
                 return Err(StartError::Identity(format!(
                     "{shown} belongs to node {} of cluster {}, but its log ({}) is gone. Without it this node could break promises it gave \
@@ -170,21 +190,36 @@ fn begin(
         cause: cause.to_string(),
     })?;
     let incarnation = Uuid::new_v4().to_string();
-    let file =
-        IdentityFile { format: FORMAT, name: name.to_owned(), incarnation: incarnation.clone(), member: None };
+    let file = IdentityFile {
+        format: FORMAT,
+        name: name.to_owned(),
+        incarnation: incarnation.clone(),
+        member: None,
+    };
     write(&path, &file).map_err(|cause| StartError::Storage {
         doing: format!("write {}", path.display()),
         cause: cause.to_string(),
     })?;
     let (log, handle) = log::create(log_directory).map_err(|error| storage_error(&error))?;
-    Ok((Identity::New(NewIdentity { path, name: name.to_owned(), incarnation }), log, handle))
+    Ok((
+        Identity::New(NewIdentity {
+            path,
+            name: name.to_owned(),
+            incarnation,
+        }),
+        log,
+        handle,
+    ))
 }
 
 /// A first start that ended before the node was a member has promised nothing: its log may go.
 fn start_over(log_directory: &Path) -> Result<(), StartError> {
     match fs::remove_dir_all(log_directory) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(StartError::Storage {
-            doing: format!("remove the log of an unfinished first start in {}", log_directory.display()),
+            doing: format!(
+                "remove the log of an unfinished first start in {}",
+                log_directory.display()
+            ),
             cause: cause.to_string(),
         }),
         _ => Ok(()),
@@ -193,9 +228,10 @@ fn start_over(log_directory: &Path) -> Result<(), StartError> {
 
 fn storage_error(error: &log::OpenError) -> StartError {
     match error {
-        log::OpenError::Storage { doing, path, cause } => {
-            StartError::Storage { doing: format!("{doing} {}", path.display()), cause: cause.clone() }
-        }
+        log::OpenError::Storage { doing, path, cause } => StartError::Storage {
+            doing: format!("{doing} {}", path.display()),
+            cause: cause.clone(),
+        },
         lost @ log::OpenError::Lost { .. } => StartError::Identity(lost.to_string()),
     }
 }
@@ -205,11 +241,17 @@ fn read(path: &Path) -> Result<Option<IdentityFile>, StartError> {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => {
-            return Err(StartError::Storage { doing: format!("read {}", path.display()), cause: cause.to_string() });
+            return Err(StartError::Storage {
+                doing: format!("read {}", path.display()),
+                cause: cause.to_string(),
+            });
         }
     };
     let file: IdentityFile = serde_json::from_slice(&bytes).map_err(|cause| {
-        StartError::Identity(format!("{} cannot be understood ({cause}): restore it, or replace this node", path.display()))
+        StartError::Identity(format!(
+            "{} cannot be understood ({cause}): restore it, or replace this node",
+            path.display()
+        ))
     })?;
     if file.format != FORMAT {
         return Err(StartError::Identity(format!(
@@ -250,7 +292,9 @@ mod tests {
 
     fn begin_and_join(data_directory: &Path) {
         let (identity, log, handle) = open(data_directory, "a", true).expect("an empty directory");
-        let Identity::New(new) = identity else { panic!("an empty directory is new") };
+        let Identity::New(new) = identity else {
+            panic!("an empty directory is new")
+        };
         new.join("cluster", 1, None).expect("written");
         drop((log, handle));
     }

@@ -21,8 +21,14 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
         ("blox_raft_last_log_index", node.log.last().next_index() as f64),
         ("blox_raft_leader_changes_total", count(&node.counters.leader_changes)),
         ("blox_raft_proposals_total", count(&node.counters.proposals)),
-        ("blox_raft_proposals_failed_total", count(&node.counters.proposals_failed)),
-        ("blox_raft_entries_proposed_total", count(&node.counters.entries_proposed)),
+        (
+            "blox_raft_proposals_failed_total",
+            count(&node.counters.proposals_failed),
+        ),
+        (
+            "blox_raft_entries_proposed_total",
+            count(&node.counters.entries_proposed),
+        ),
         ("blox_raft_read_barriers_total", count(&node.counters.reads)),
         ("blox_raft_wal_entries_total", log.entries as f64),
         ("blox_raft_wal_bytes_total", log.bytes as f64),
@@ -34,7 +40,10 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
     let (committed, applied) = {
         let metrics = engine.raft.data_metrics();
         let metrics = metrics.borrow_watched();
-        (position(metrics.local_committed.as_ref()), position(metrics.last_applied.as_ref()))
+        (
+            position(metrics.local_committed.as_ref()),
+            position(metrics.last_applied.as_ref()),
+        )
     };
     let snapshots = &engine.snapshots;
     values.extend([
@@ -43,9 +52,18 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
         ("blox_raft_apply_lag_entries", committed.saturating_sub(applied) as f64),
         ("blox_raft_snapshot_index", snapshots.current_position() as f64),
         ("blox_raft_snapshot_built_total", count(&snapshots.counters.built)),
-        ("blox_raft_snapshot_installed_total", count(&snapshots.counters.installed)),
-        ("blox_raft_snapshot_sent_bytes_total", count(&snapshots.counters.bytes_sent)),
-        ("blox_raft_snapshot_received_bytes_total", count(&snapshots.counters.bytes_received)),
+        (
+            "blox_raft_snapshot_installed_total",
+            count(&snapshots.counters.installed),
+        ),
+        (
+            "blox_raft_snapshot_sent_bytes_total",
+            count(&snapshots.counters.bytes_sent),
+        ),
+        (
+            "blox_raft_snapshot_received_bytes_total",
+            count(&snapshots.counters.bytes_received),
+        ),
     ]);
     values
 }

@@ -91,7 +91,11 @@ impl ReadRounds {
             if joined.is_empty() {
                 continue;
             }
-            let result = if leads { confirm(&node).await } else { ask_leader(&node).await };
+            let result = if leads {
+                confirm(&node).await
+            } else {
+                ask_leader(&node).await
+            };
             for waiting in joined {
                 drop(waiting.answer.send(result.clone()));
             }
@@ -101,7 +105,10 @@ impl ReadRounds {
 
 /// Has a quorum confirm that this node leads.
 async fn confirm(node: &Node) -> Result<ReadIndex, NotConfirmed> {
-    let engine = node.engine.get().ok_or_else(|| NotConfirmed("this node is not a member yet".to_owned()))?;
+    let engine = node
+        .engine
+        .get()
+        .ok_or_else(|| NotConfirmed("this node is not a member yet".to_owned()))?;
     let round = engine.raft.get_read_linearizer(ReadPolicy::ReadIndex);
     let linearizer = tokio::time::timeout(node.round_deadline(), round)
         .await
@@ -109,7 +116,12 @@ async fn confirm(node: &Node) -> Result<ReadIndex, NotConfirmed> {
         .map_err(|error| NotConfirmed(error.to_string()))?;
     let read = linearizer.read_log_id().log_id();
     let revision = node.store.progress().borrow().revision;
-    Ok(ReadIndex { term: read.leader_id.term, position: position(Some(read)), revision, local: true })
+    Ok(ReadIndex {
+        term: read.leader_id.term,
+        position: position(Some(read)),
+        revision,
+        local: true,
+    })
 }
 
 async fn ask_leader(node: &Node) -> Result<ReadIndex, NotConfirmed> {
@@ -120,7 +132,15 @@ async fn ask_leader(node: &Node) -> Result<ReadIndex, NotConfirmed> {
     let (Some((id, info)), Some(engine)) = (leader, node.engine.get()) else {
         return Err(NotConfirmed("no leader is known".to_owned()));
     };
-    let point =
-        engine.requests.read_index((id, &info), node.round_deadline()).await.map_err(NotConfirmed)?;
-    Ok(ReadIndex { term: point.term, position: point.position, revision: point.revision, local: false })
+    let point = engine
+        .requests
+        .read_index((id, &info), node.round_deadline())
+        .await
+        .map_err(NotConfirmed)?;
+    Ok(ReadIndex {
+        term: point.term,
+        position: point.position,
+        revision: point.revision,
+        local: false,
+    })
 }

@@ -123,7 +123,11 @@ impl Status {
         let metrics = engine.raft.metrics().borrow_watched().clone();
         let voters: Vec<NodeId> = metrics.membership_config.voter_ids().collect();
         let matched = |id: &NodeId| {
-            metrics.replication.as_ref().and_then(|replication| replication.get(id)).map(|id| position(id.as_ref()))
+            metrics
+                .replication
+                .as_ref()
+                .and_then(|replication| replication.get(id))
+                .map(|id| position(id.as_ref()))
         };
         let member = |id: NodeId, info: &NodeInfo| Member {
             id,
@@ -133,7 +137,11 @@ impl Status {
             voter: voters.contains(&id),
             matched_index: matched(&id),
         };
-        status.members = metrics.membership_config.nodes().map(|(id, info)| member(*id, info)).collect();
+        status.members = metrics
+            .membership_config
+            .nodes()
+            .map(|(id, info)| member(*id, info))
+            .collect();
         status.leader = view.leader.as_ref().map(|(id, info)| member(*id, info));
         status.commit_index = position(metrics.local_committed.as_ref());
         status.snapshot_index = engine.snapshots.current_position();

@@ -37,7 +37,10 @@ impl RaftStateMachine<TypeConfig> for Filled {
             let (entry, responder) = item?;
             let LogId { leader_id, index } = entry.log_id;
             for missing in next..index {
-                let blank = Entry { log_id: log_id(leader_id.term, missing), payload: EntryPayload::Blank };
+                let blank = Entry {
+                    log_id: log_id(leader_id.term, missing),
+                    payload: EntryPayload::Blank,
+                };
                 filled.push(Ok((blank, None)));
             }
             next = index + 1;

@@ -25,7 +25,8 @@ pub(crate) struct LogCounts {
 impl LogCounters {
     pub(super) fn synced(&self, took: Duration, bytes: u64) {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.sync_nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.sync_nanoseconds
+            .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

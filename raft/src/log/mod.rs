@@ -75,11 +75,13 @@ pub(crate) fn open(directory: &Path) -> Result<(RaftLog, LogHandle), OpenError> 
 fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
     let counters = Arc::new(LogCounters::default());
     let gauge = Arc::new(LogGauge::default());
+    let last = opened.tail.last();
     let tail = Arc::new(Mutex::new(opened.tail));
     let shared = Arc::new(LogShared {
         db: opened.db.clone(),
         tail: tail.clone(),
-        writer: Mutex::new(LogWriter::new(opened.db, opened.note, counters.clone())),
+        writer: Mutex::new(LogWriter::new(opened.db, opened.note, counters.clone(), last)),
+        committed: Mutex::new(None),
         gauge: gauge.clone(),
     });
     let (queue, operations) = mpsc::channel();
@@ -90,8 +92,22 @@ fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
             move || writer::run(&shared, &operations)
         })
         .expect("the system starts one more thread");
-    let log = RaftLog { shared, queue: queue.clone(), next_ticket: 0, committed: opened.committed };
-    (log, LogHandle { tail, queue, thread: Mutex::new(Some(thread)), gauge, counters })
+    let log = RaftLog {
+        shared,
+        queue: queue.clone(),
+        next_ticket: 0,
+        committed: opened.committed,
+    };
+    (
+        log,
+        LogHandle {
+            tail,
+            queue,
+            thread: Mutex::new(Some(thread)),
+            gauge,
+            counters,
+        },
+    )
 }
 
 impl LogHandle {
@@ -122,7 +138,9 @@ impl LogHandle {
 
     /// Writes what waits and ends the log thread. Blocking.
     pub(crate) fn close(&self) {
-        let Some(thread) = self.thread.lock().take() else { return };
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
         self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
         // A thread that is gone already needs no word to go.
         drop(self.queue.send(Operation::Stop));
@@ -141,7 +159,9 @@ impl Drop for LogHandle {
 impl RaftLog {
     fn enqueue(&self, operation: Operation) -> io::Result<()> {
         self.shared.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
-        self.queue.send(operation).map_err(|_| io::Error::other("the log is closed"))
+        self.queue
+            .send(operation)
+            .map_err(|_| io::Error::other("the log is closed"))
     }
 
     /// Whether to sync here: nothing is queued or under way, so that nothing can be overtaken.
@@ -157,7 +177,10 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let tail = self.shared.tail.lock();
-        Ok(LogState { last_purged_log_id: tail.purged(), last_log_id: tail.last() })
+        Ok(LogState {
+            last_purged_log_id: tail.purged(),
+            last_log_id: tail.last(),
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogReader {
@@ -174,7 +197,8 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.committed = committed;
-        committed.map_or(Ok(()), |id| self.enqueue(Operation::Committed(id)))
+        *self.shared.committed.lock() = committed;
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
@@ -190,9 +214,18 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         let bytes = entries.iter().map(record::size).sum();
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.shared.tail.lock().append(&entries, ticket).map_err(io::Error::other)?;
+        self.shared
+            .tail
+            .lock()
+            .append(&entries, ticket)
+            .map_err(io::Error::other)?;
         self.shared.gauge.add(bytes);
-        let operation = Operation::Append { ticket, entries, bytes, callback };
+        let operation = Operation::Append {
+            ticket,
+            entries,
+            bytes,
+            callback,
+        };
         if self.syncs_inline(bytes) {
             self.shared.writer.lock().perform(vec![operation], &self.shared);
             return Ok(());
@@ -207,7 +240,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         let removed = self.shared.tail.lock().purge(log_id);
-        removed.map_or(Ok(()), |indexes| self.enqueue(Operation::Purge { upto: log_id, indexes }))
+        removed.map_or(Ok(()), |indexes| {
+            self.enqueue(Operation::Purge { upto: log_id, indexes })
+        })
     }
 }
 

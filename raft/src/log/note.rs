@@ -34,7 +34,12 @@ pub(super) struct Note {
 impl Note {
     /// Creates the file with both slots at zero, durable when it returns.
     pub(super) fn create(path: &Path) -> io::Result<Note> {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         file.set_len(SLOT_BYTES * SLOTS)?;
         for slot in 0..SLOTS {
             file.write_all_at(&encode(0), slot * SLOT_BYTES)?;
@@ -62,7 +67,13 @@ impl Note {
             }
         }
         let (sequence, slot) = best.ok_or(NoteError::NoValidSlot)?;
-        Ok((Note { file, next_slot: (slot + 1) % SLOTS }, sequence))
+        Ok((
+            Note {
+                file,
+                next_slot: (slot + 1) % SLOTS,
+            },
+            sequence,
+        ))
     }
 
     /// Notes that everything up to `sequence` is durable. Not synced.
@@ -85,7 +96,9 @@ fn encode(sequence: u64) -> [u8; RECORD_BYTES] {
 fn decode(bytes: &[u8; RECORD_BYTES]) -> Option<u64> {
     let (body, checksum) = bytes.split_at(16);
     let valid = body[..8] == MAGIC && checksum == crc32fast::hash(body).to_le_bytes();
-    valid.then(|| body[8..].try_into().ok().map(u64::from_le_bytes)).flatten()
+    valid
+        .then(|| body[8..].try_into().ok().map(u64::from_le_bytes))
+        .flatten()
 }
 
 #[cfg(test)]

@@ -31,7 +31,11 @@ const RATE_LIMITER_FAIRNESS: i32 = 10;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error("cannot {doing} {}: {cause}", path.display())]
-    Storage { doing: &'static str, path: PathBuf, cause: String },
+    Storage {
+        doing: &'static str,
+        path: PathBuf,
+        cause: String,
+    },
     /// It has lost what this node promised to its peers.
     #[error(
         "the log in {} has lost entries that were durable ({what}). This node must not vote with it. Its disk may not keep what it \
@@ -68,7 +72,11 @@ fn options() -> Options {
     options.set_paranoid_checks(true);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bytes_per_sync(TABLE_SYNC_STEP_BYTES);
-    options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, RATE_LIMITER_REFILL_MICROSECONDS, RATE_LIMITER_FAIRNESS);
+    options.set_ratelimiter(
+        BACKGROUND_BYTES_PER_SECOND,
+        RATE_LIMITER_REFILL_MICROSECONDS,
+        RATE_LIMITER_FAIRNESS,
+    );
     options.set_keep_log_file_num(4);
     options
 }
@@ -91,33 +99,57 @@ pub(super) fn create(directory: &Path) -> Result<Opened, OpenError> {
             .and_then(|parent| parent.sync_all())
             .map_err(|cause| failed("sync the directory above", &cause))?;
     }
-    Ok(Opened { db: Arc::new(db), note, tail: Tail::default(), committed: None })
+    Ok(Opened {
+        db: Arc::new(db),
+        note,
+        tail: Tail::default(),
+        committed: None,
+    })
 }
 
 /// Opens a log and reads all of it once: it must hold what the note says was durable, without a hole and without a damaged entry.
 pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     let began = Instant::now();
-    let lost = |what: String| OpenError::Lost { path: directory.to_owned(), what };
-    let failed = |doing, cause: String| OpenError::Storage { doing, path: directory.to_owned(), cause };
+    let lost = |what: String| OpenError::Lost {
+        path: directory.to_owned(),
+        what,
+    };
+    let failed = |doing, cause: String| OpenError::Storage {
+        doing,
+        path: directory.to_owned(),
+        cause,
+    };
 
     let (note, durable) = Note::open(&note_path(directory)).map_err(|error| match error {
         NoteError::NoValidSlot => lost("its durable note is damaged".to_owned()),
-        NoteError::Io(cause) if cause.kind() == io::ErrorKind::NotFound => lost("its durable note is missing".to_owned()),
+        NoteError::Io(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            lost("its durable note is missing".to_owned())
+        }
         NoteError::Io(cause) => failed("read the durable note of", cause.to_string()),
     })?;
-    let db = DB::open(&options(), database_path(directory))
-        .map_err(|cause| failed("open the log in", cause.to_string()))?;
+    let db =
+        DB::open(&options(), database_path(directory)).map_err(|cause| failed("open the log in", cause.to_string()))?;
     let recovered = db.latest_sequence_number();
     if recovered < durable {
-        return Err(lost(format!("it ends at write {recovered}, and write {durable} was durable")));
+        return Err(lost(format!(
+            "it ends at write {recovered}, and write {durable} was durable"
+        )));
     }
 
     let get = |key: &[u8]| db.get(key).map_err(|cause| failed("read", cause.to_string()));
     let damaged = |error: codec::CodecError| lost(error.to_string());
-    let vote = get(record::VOTE_KEY)?.map(|bytes| codec::decode_vote(&bytes)).transpose().map_err(damaged)?;
-    let purged = get(record::PURGED_KEY)?.map(|bytes| codec::decode_log_id(&bytes)).transpose().map_err(damaged)?;
-    let committed =
-        get(record::COMMITTED_KEY)?.map(|bytes| codec::decode_log_id(&bytes)).transpose().map_err(damaged)?;
+    let vote = get(record::VOTE_KEY)?
+        .map(|bytes| codec::decode_vote(&bytes))
+        .transpose()
+        .map_err(damaged)?;
+    let purged = get(record::PURGED_KEY)?
+        .map(|bytes| codec::decode_log_id(&bytes))
+        .transpose()
+        .map_err(damaged)?;
+    let committed = get(record::COMMITTED_KEY)?
+        .map(|bytes| codec::decode_log_id(&bytes))
+        .transpose()
+        .map_err(damaged)?;
 
     let mut sizes = Sizes::default();
     let mut entries: Option<(u64, LogId)> = None;
@@ -136,8 +168,17 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         entries = Some((entries.map_or(index, |(first, _)| first), entry.log_id));
     }
     tracing::info!(
-        ?purged, ?entries, ?committed, sequence = recovered, took_ms = began.elapsed().as_millis() as u64,
+        ?purged,
+        ?entries,
+        ?committed,
+        sequence = recovered,
+        took_ms = began.elapsed().as_millis() as u64,
         "the log is whole"
     );
-    Ok(Opened { db: Arc::new(db), note, tail: Tail::recovered(purged, entries, vote, sizes), committed })
+    Ok(Opened {
+        db: Arc::new(db),
+        note,
+        tail: Tail::recovered(purged, entries, vote, sizes),
+        committed,
+    })
 }

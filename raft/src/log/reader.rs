@@ -83,7 +83,11 @@ impl RaftLogReader<TypeConfig> for LogReader {
             rest: Range<u64>,
             piece: std::vec::IntoIter<Entry>,
         }
-        let walk = Walk { reader: self.clone(), rest: to_range(&range), piece: Vec::new().into_iter() };
+        let walk = Walk {
+            reader: self.clone(),
+            rest: to_range(&range),
+            piece: Vec::new().into_iter(),
+        };
         stream::try_unfold(walk, |mut walk| async move {
             loop {
                 if let Some(entry) = walk.piece.next() {

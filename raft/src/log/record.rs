@@ -37,7 +37,9 @@ pub(super) fn key(index: u64) -> [u8; 9] {
 /// The index an entry's key holds; `None`: not an entry's key.
 pub(super) fn index_of(key: &[u8]) -> Option<u64> {
     let (prefix, index) = key.split_first()?;
-    (*prefix == ENTRY_PREFIX).then(|| index.try_into().ok().map(u64::from_be_bytes)).flatten()
+    (*prefix == ENTRY_PREFIX)
+        .then(|| index.try_into().ok().map(u64::from_be_bytes))
+        .flatten()
 }
 
 fn checksum(index: u64, body: &[u8]) -> u32 {
@@ -64,7 +66,9 @@ pub(super) fn decode(index: u64, mut bytes: Bytes) -> Result<Entry, DamagedEntry
     }
     let version = bytes.get_u8();
     if version != FORMAT_VERSION {
-        return Err(damaged(format!("format {version} is not known to this version of Blox")));
+        return Err(damaged(format!(
+            "format {version} is not known to this version of Blox"
+        )));
     }
     let expected = bytes.get_u32_le();
     let found = checksum(index, &bytes);
@@ -95,7 +99,10 @@ mod tests {
     use crate::types::{Commands, EntryPayload, log_id};
 
     fn entry() -> Entry {
-        Entry { log_id: log_id(2, 7), payload: EntryPayload::Normal(Commands(Bytes::from_static(b"abc"))) }
+        Entry {
+            log_id: log_id(2, 7),
+            payload: EntryPayload::Normal(Commands(Bytes::from_static(b"abc"))),
+        }
     }
 
     /// The layout on disk must never change.

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::record::{self, DamagedEntry};
 use super::tail::{Tail, Ticket};
 use super::writer::LogWriter;
-use crate::types::Entry;
+use crate::types::{Entry, LogId};
 
 /// Why entries cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub(super) struct LogShared {
     pub db: Arc<DB>,
     pub tail: Arc<Mutex<Tail>>,
     pub writer: Mutex<LogWriter>,
+    /// The last log id known to be committed, until a write takes it along.
+    pub committed: Mutex<Option<LogId>>,
     pub gauge: Arc<LogGauge>,
 }
 
@@ -53,7 +55,9 @@ impl LogShared {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(record::key(found.on_disk.end).to_vec());
         let start = record::key(found.on_disk.start);
-        let iterator = self.db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options);
+        let iterator = self
+            .db
+            .iterator_opt(IteratorMode::From(&start, Direction::Forward), options);
         drop(tail);
 
         let mut entries = Vec::new();

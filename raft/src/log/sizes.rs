@@ -24,7 +24,10 @@ impl Sizes {
                 segment.last_index = index;
                 segment.bytes += bytes;
             }
-            _ => self.segments.push_back(Segment { last_index: index, bytes }),
+            _ => self.segments.push_back(Segment {
+                last_index: index,
+                bytes,
+            }),
         }
     }
 

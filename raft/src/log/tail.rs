@@ -61,7 +61,14 @@ impl Tail {
     ) -> Tail {
         let first = entries.map_or_else(|| purged.map_or(0, |purged| purged.index + 1), |(first, _)| first);
         let last = entries.map(|(_, last)| last).max(purged);
-        Tail { purged, first, last, vote, sizes, ..Tail::default() }
+        Tail {
+            purged,
+            first,
+            last,
+            vote,
+            sizes,
+            ..Tail::default()
+        }
     }
 
     pub(super) fn purged(&self) -> Option<LogId> {
@@ -92,13 +99,20 @@ impl Tail {
             if let Some(last) = self.last
                 && last.index + 1 != index
             {
-                return Err(Hole { last: last.index, found: index });
+                return Err(Hole {
+                    last: last.index,
+                    found: index,
+                });
             }
             if self.last.is_none() {
                 self.first = index;
             }
             let bytes = record::size(entry);
-            self.slots.push_back(Slot { entry: entry.clone(), bytes, ticket });
+            self.slots.push_back(Slot {
+                entry: entry.clone(),
+                bytes,
+                ticket,
+            });
             self.bytes += bytes;
             self.sizes.add(index, bytes);
             self.last = Some(entry.log_id);
@@ -127,7 +141,11 @@ impl Tail {
             return None;
         }
         let first = self.purged.map_or(0, |purged| purged.index + 1);
-        while self.slots.front().is_some_and(|slot| slot.entry.log_id.index <= id.index) {
+        while self
+            .slots
+            .front()
+            .is_some_and(|slot| slot.entry.log_id.index <= id.index)
+        {
             self.bytes -= self.slots.pop_front().map_or(0, |slot| slot.bytes);
         }
         self.sizes.purge(id.index);
@@ -189,9 +207,13 @@ mod tests {
     fn written_entries_beyond_the_bound_are_read_from_disk() {
         let mut tail = Tail::default();
         for ticket in 0..5 {
-            tail.append(&entries(ticket * 10..ticket * 10 + 10, 1 << 20), ticket).expect("no hole");
+            tail.append(&entries(ticket * 10..ticket * 10 + 10, 1 << 20), ticket)
+                .expect("no hole");
         }
-        assert!(tail.find(0..50, usize::MAX).on_disk.is_empty(), "nothing is written yet");
+        assert!(
+            tail.find(0..50, usize::MAX).on_disk.is_empty(),
+            "nothing is written yet"
+        );
         tail.written(2);
         let found = tail.find(0..50, usize::MAX);
         assert!(!found.on_disk.is_empty() && found.on_disk.end <= 30);

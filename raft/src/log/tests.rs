@@ -14,18 +14,27 @@ use crate::types::{Commands, Entry, EntryPayload, TypeConfig, Vote, log_id};
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
     let payload = EntryPayload::Normal(Commands(Bytes::from(vec![index as u8; bytes])));
-    Entry { log_id: log_id(term, index), payload }
+    Entry {
+        log_id: log_id(term, index),
+        payload,
+    }
 }
 
 /// Appends and waits until it is durable.
 async fn append(log: &mut RaftLog, entries: Vec<Entry>) {
     let (sender, durable) = TypeConfig::oneshot();
-    log.append(entries, IOFlushed::<TypeConfig>::signal(sender)).await.expect("appended");
+    log.append(entries, IOFlushed::<TypeConfig>::signal(sender))
+        .await
+        .expect("appended");
     durable.await.expect("called back").expect("durable");
 }
 
 async fn read(log: &mut RaftLog) -> Vec<Entry> {
-    log.get_log_reader().await.try_get_log_entries(..).await.expect("readable")
+    log.get_log_reader()
+        .await
+        .try_get_log_entries(..)
+        .await
+        .expect("readable")
 }
 
 fn copy_directory(from: &Path, to: &Path) {
@@ -72,7 +81,9 @@ async fn what_was_durable_survives_an_unclean_end() {
     log.truncate_after(Some(log_id(3, 89))).await.expect("queued");
     append(&mut log, vec![entry(4, 90, 10)]).await;
     log.purge(log_id(3, 9)).await.expect("queued");
-    log.save_vote(&Vote::new_committed(4, 2)).await.expect("durable, and all before it");
+    log.save_vote(&Vote::new_committed(4, 2))
+        .await
+        .expect("durable, and all before it");
     let expected = read(&mut log).await;
 
     let copy = directory.path().join("copy");
@@ -106,7 +117,11 @@ async fn a_lost_durable_tail_is_refused() {
         if random.random_bool(0.5) {
             // The end is cut off: at least half of the last entry's 100 bytes.
             let kept = random.random_range(0..length - 50);
-            fs::File::options().write(true).open(&newest).and_then(|file| file.set_len(kept)).expect("cut");
+            fs::File::options()
+                .write(true)
+                .open(&newest)
+                .and_then(|file| file.set_len(kept))
+                .expect("cut");
         } else {
             // A bit has flipped somewhere.
             let mut bytes = fs::read(&newest).expect("read");
@@ -137,9 +152,17 @@ async fn a_torn_tail_above_the_note_is_cut() {
     fs::copy(before.join("durable"), torn.join("durable")).expect("the older note");
     let newest = write_ahead_logs(&torn).pop().expect("one that holds the entries");
     let length = fs::metadata(&newest).expect("there").len();
-    fs::File::options().write(true).open(&newest).and_then(|file| file.set_len(length - 30)).expect("torn");
+    fs::File::options()
+        .write(true)
+        .open(&newest)
+        .and_then(|file| file.set_len(length - 30))
+        .expect("torn");
     let (mut reopened, _handle) = open(&torn).expect("a torn tail is harmless");
-    let kept: Vec<u64> = read(&mut reopened).await.iter().map(|entry| entry.log_id.index).collect();
+    let kept: Vec<u64> = read(&mut reopened)
+        .await
+        .iter()
+        .map(|entry| entry.log_id.index)
+        .collect();
     assert_eq!(kept, vec![0, 1]);
     drop((handle, log));
 }
@@ -168,7 +191,9 @@ async fn inline_syncs_keep_the_order() {
     for index in 0..200 {
         let (sender, receiver) = TypeConfig::oneshot();
         let bytes = if index % 7 == 0 { 5_000 } else { 20 };
-        log.append([entry(1, index, bytes)], IOFlushed::<TypeConfig>::signal(sender)).await.expect("appended");
+        log.append([entry(1, index, bytes)], IOFlushed::<TypeConfig>::signal(sender))
+            .await
+            .expect("appended");
         durable.push(receiver);
     }
     for receiver in durable {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use openraft::LogIdOptionExt;
 use openraft::storage::IOFlushed;
 use prost::Message;
 use rocksdb::{DB, WriteBatch, WriteOptions};
@@ -25,12 +26,23 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// One change of the log.
 pub(super) enum Operation {
-    Append { ticket: Ticket, entries: Vec<Entry>, bytes: usize, callback: IOFlushed<TypeConfig> },
-    SaveVote { vote: Vote, done: oneshot::Sender<io::Result<()>> },
-    Truncate { indexes: Range<u64> },
-    Purge { upto: LogId, indexes: Range<u64> },
-    /// Rides along with the next write: it may lag, so it never costs a write of its own.
-    Committed(LogId),
+    Append {
+        ticket: Ticket,
+        entries: Vec<Entry>,
+        bytes: usize,
+        callback: IOFlushed<TypeConfig>,
+    },
+    SaveVote {
+        vote: Vote,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Truncate {
+        indexes: Range<u64>,
+    },
+    Purge {
+        upto: LogId,
+        indexes: Range<u64>,
+    },
     Stop,
 }
 
@@ -48,35 +60,49 @@ pub(super) struct LogWriter {
     db: Arc<DB>,
     note: Note,
     counters: Arc<LogCounters>,
+    /// Index after the last entry that is written, or purged.
+    end: u64,
     failure: Option<String>,
 }
 
 impl LogWriter {
-    pub(super) fn new(db: Arc<DB>, note: Note, counters: Arc<LogCounters>) -> LogWriter {
-        LogWriter { db, note, counters, failure: None }
+    /// `last`: the last entry that was found on disk, or purged.
+    pub(super) fn new(db: Arc<DB>, note: Note, counters: Arc<LogCounters>, last: Option<LogId>) -> LogWriter {
+        LogWriter {
+            db,
+            note,
+            counters,
+            end: last.next_index(),
+            failure: None,
+        }
     }
 
     /// Writes and syncs these operations as one, then tells whoever waits for them, in order.
     pub(super) fn perform(&mut self, operations: Vec<Operation>, shared: &LogShared) {
-        let result = self.write(&operations);
+        let result = self.write(&operations, shared);
         for operation in operations {
             match operation {
-                Operation::Append { ticket, bytes, callback, .. } => {
+                Operation::Append {
+                    ticket,
+                    bytes,
+                    callback,
+                    ..
+                } => {
                     shared.written(ticket, bytes);
                     callback.io_completed(copy(&result));
                 }
                 // The asker may have given up: then nobody waits for the answer.
                 Operation::SaveVote { done, .. } => drop(done.send(copy(&result))),
-                Operation::Truncate { .. } | Operation::Purge { .. } | Operation::Committed(_) | Operation::Stop => {}
+                Operation::Truncate { .. } | Operation::Purge { .. } | Operation::Stop => {}
             }
         }
     }
 
-    fn write(&mut self, operations: &[Operation]) -> io::Result<()> {
+    fn write(&mut self, operations: &[Operation], shared: &LogShared) -> io::Result<()> {
         if let Some(failure) = &self.failure {
             return Err(io::Error::other(failure.clone()));
         }
-        let result = self.write_and_sync(operations);
+        let result = self.write_and_sync(operations, shared);
         if let Err(error) = &result {
             tracing::error!(%error, "the log cannot be written; consensus ends");
             self.failure = Some(error.to_string());
@@ -84,44 +110,57 @@ impl LogWriter {
         result
     }
 
-    fn write_and_sync(&mut self, operations: &[Operation]) -> io::Result<()> {
+    fn write_and_sync(&mut self, operations: &[Operation], shared: &LogShared) -> io::Result<()> {
         let mut batch = WriteBatch::default();
         for operation in operations {
             self.add(&mut batch, operation);
         }
+        self.add_committed(&mut batch, shared);
         if batch.is_empty() {
             return Ok(());
         }
         let bytes = batch.size_in_bytes() as u64;
         let mut unsynced = WriteOptions::default();
         unsynced.set_sync(false);
-        self.db.write_opt(batch, &unsynced).map_err(|cause| storage("write to the log", cause))?;
+        self.db
+            .write_opt(batch, &unsynced)
+            .map_err(|cause| storage("write to the log", cause))?;
         // Read before the sync, written after it: the note never claims more than what was durable.
         let sequence = self.db.latest_sequence_number();
         let began = Instant::now();
-        self.db.flush_wal(true).map_err(|cause| storage("sync the log", cause))?;
+        self.db
+            .flush_wal(true)
+            .map_err(|cause| storage("sync the log", cause))?;
         self.counters.synced(began.elapsed(), bytes);
         self.note.write(sequence)
     }
 
-    fn add(&self, batch: &mut WriteBatch, operation: &Operation) {
+    /// The committed position rides along: it may lag, so it costs no write of its own. It never leads the entries on disk.
+    fn add_committed(&self, batch: &mut WriteBatch, shared: &LogShared) {
+        let mut committed = shared.committed.lock();
+        if let Some(id) = committed.take_if(|id| id.index < self.end) {
+            batch.put(record::COMMITTED_KEY, codec::log_id_to_proto(&id).encode_to_vec());
+        }
+    }
+
+    fn add(&mut self, batch: &mut WriteBatch, operation: &Operation) {
         match operation {
             Operation::Append { entries, .. } => {
                 for entry in entries {
                     batch.put(record::key(entry.log_id.index), record::encode(entry));
+                    self.end = entry.log_id.index + 1;
                 }
                 self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
             }
             Operation::SaveVote { vote, .. } => batch.put(record::VOTE_KEY, codec::encode_vote(vote)),
             Operation::Truncate { indexes } => {
                 batch.delete_range(record::key(indexes.start), record::key(indexes.end));
+                self.end = indexes.start;
             }
             Operation::Purge { upto, indexes } => {
                 batch.put(record::PURGED_KEY, codec::log_id_to_proto(upto).encode_to_vec());
                 batch.delete_range(record::key(indexes.start), record::key(indexes.end));
-            }
-            Operation::Committed(id) => {
-                batch.put(record::COMMITTED_KEY, codec::log_id_to_proto(id).encode_to_vec());
+                self.end = self.end.max(indexes.end);
             }
             Operation::Stop => {}
         }
@@ -141,7 +180,6 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
 
 /// The log thread: takes all that waits, performs it, and again, until it is told to stop.
 pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
-    let mut committed = None;
     let mut stopping = false;
     while !stopping {
         let Ok(first) = queue.recv() else { return };
@@ -152,24 +190,76 @@ pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
         while let Some(operation) = next {
             taken += 1;
             bytes += operation.bytes();
-            match operation {
-                Operation::Stop => stopping = true,
-                Operation::Committed(id) => committed = Some(id),
-                other => operations.push(other),
-            }
+            stopping = matches!(operation, Operation::Stop);
+            operations.push(operation);
             if stopping || bytes >= BATCH_BYTES_MAX {
                 break;
             }
             next = queue.try_recv().ok();
         }
-        if (!operations.is_empty() || stopping)
-            && let Some(id) = committed.take()
-        {
-            operations.push(Operation::Committed(id));
-        }
-        if !operations.is_empty() {
-            shared.writer.lock().perform(operations, shared);
-        }
+        shared.writer.lock().perform(operations, shared);
         shared.gauge.outstanding.fetch_sub(taken, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::type_config::TypeConfigExt;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::log::shared::LogGauge;
+    use crate::log::tail::Tail;
+    use crate::types::{EntryPayload, log_id};
+
+    /// A write that fails is reported to whoever waits, and so is every later one: nothing is retried, nothing acknowledged.
+    #[test]
+    fn a_failure_is_for_ever() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("db");
+        drop(DB::open_default(&path).expect("created"));
+        // A database that cannot be written stands in for a disk that fails.
+        let db = Arc::new(DB::open_for_read_only(&rocksdb::Options::default(), &path, false).expect("opened"));
+        let note = Note::create(&directory.path().join("note")).expect("created");
+        let counters = Arc::new(LogCounters::default());
+        let shared = LogShared {
+            db: db.clone(),
+            tail: Arc::new(Mutex::new(Tail::default())),
+            writer: Mutex::new(LogWriter::new(db, note, counters, None)),
+            committed: Mutex::new(None),
+            gauge: Arc::new(LogGauge::default()),
+        };
+        for index in 0..3 {
+            let (callback, mut called_back) = TypeConfig::oneshot();
+            let entry = Entry {
+                log_id: log_id(1, index),
+                payload: EntryPayload::Blank,
+            };
+            shared.gauge.add(1);
+            let append = Operation::Append {
+                ticket: index,
+                entries: vec![entry],
+                bytes: 1,
+                callback: IOFlushed::signal(callback),
+            };
+            shared.writer.lock().perform(vec![append], &shared);
+            assert!(
+                called_back.try_recv().expect("called back at once").is_err(),
+                "entry {index}"
+            );
+            let (done, mut answered) = oneshot::channel();
+            shared.writer.lock().perform(
+                vec![Operation::SaveVote {
+                    vote: Vote::new(1, 1),
+                    done,
+                }],
+                &shared,
+            );
+            assert!(answered.try_recv().expect("answered at once").is_err());
+        }
+        assert!(
+            Note::open(&directory.path().join("note")).is_ok_and(|(_, sequence)| sequence == 0),
+            "nothing is noted"
+        );
     }
 }

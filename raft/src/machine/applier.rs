@@ -43,7 +43,14 @@ impl Applier {
                 }
             })
             .expect("the system starts one more thread");
-        (Applier { queue: Some(queue), applied, thread: Some(thread) }, receiver)
+        (
+            Applier {
+                queue: Some(queue),
+                applied,
+                thread: Some(thread),
+            },
+            receiver,
+        )
     }
 
     /// Applies entries as one batch and answers their proposers.
@@ -80,7 +87,11 @@ fn apply(
     let log_entries: Vec<LogEntry> = entries.iter().map(|(entry, _)| to_log_entry(entry)).collect();
     let results = store.apply(&log_entries).map_err(io::Error::other)?;
     if results.len() != entries.len() {
-        return Err(io::Error::other(format!("{} entries applied, {} results", entries.len(), results.len())));
+        return Err(io::Error::other(format!(
+            "{} entries applied, {} results",
+            entries.len(),
+            results.len()
+        )));
     }
     applied.send_replace(entries.last().map(|(entry, _)| entry.log_id));
     for ((_, responder), result) in entries.into_iter().zip(results) {
@@ -92,9 +103,10 @@ fn apply(
 }
 
 fn to_log_entry(entry: &Entry) -> LogEntry {
-    let membership = entry.payload.get_membership().map(|membership| {
-        codec::encode_stored_membership(&StoredMembership::new(Some(entry.log_id), membership))
-    });
+    let membership = entry
+        .payload
+        .get_membership()
+        .map(|membership| codec::encode_stored_membership(&StoredMembership::new(Some(entry.log_id), membership)));
     let payload = match &entry.payload {
         EntryPayload::Normal(commands) => Some(commands.0.clone()),
         EntryPayload::Blank | EntryPayload::Membership(_) => None,

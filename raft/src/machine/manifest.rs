@@ -59,14 +59,21 @@ pub(super) fn check(manifest: &SnapshotManifest, cluster_id: &str) -> Result<(),
         return Err(ManifestError::FeatureLevel(manifest.feature_level));
     }
     if manifest.cluster_id != cluster_id {
-        return Err(ManifestError::Cluster { found: manifest.cluster_id.clone(), expected: cluster_id.to_owned() });
+        return Err(ManifestError::Cluster {
+            found: manifest.cluster_id.clone(),
+            expected: cluster_id.to_owned(),
+        });
     }
     Ok(())
 }
 
 /// What openraft wants to know of a snapshot.
 pub(super) fn meta(manifest: &SnapshotManifest) -> Result<SnapshotMeta, CodecError> {
-    let membership = manifest.membership.as_ref().map(codec::stored_membership_from_proto).transpose()?;
+    let membership = manifest
+        .membership
+        .as_ref()
+        .map(codec::stored_membership_from_proto)
+        .transpose()?;
     Ok(OpenraftMeta {
         last_log_id: manifest.applied.as_ref().map(codec::log_id_from_proto),
         last_membership: membership.unwrap_or_default(),
@@ -112,7 +119,10 @@ mod tests {
         assert_eq!(read(directory.path()).expect("our own bytes"), manifest);
         check(&manifest, "c").expect("ours");
         assert!(matches!(check(&manifest, "d"), Err(ManifestError::Cluster { .. })));
-        let newer = SnapshotManifest { feature_level: FEATURE_LEVEL + 1, ..manifest };
+        let newer = SnapshotManifest {
+            feature_level: FEATURE_LEVEL + 1,
+            ..manifest
+        };
         assert!(matches!(check(&newer, "c"), Err(ManifestError::FeatureLevel(_))));
 
         let path = directory.path().join(FILE_NAME);

@@ -34,7 +34,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(store: Store, applier: Applier, snapshots: Arc<Snapshots>) -> Machine {
-        Machine { store, applier, snapshots }
+        Machine {
+            store,
+            applier,
+            snapshots,
+        }
     }
 }
 
@@ -65,7 +69,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let mut bytes = applier::payload_bytes(&chunk[0].0);
             // Whatever is there already goes into the same batch; nothing is waited for.
             while chunk.len() < APPLY_ENTRIES_MAX && bytes < APPLY_BYTES_MAX {
-                let Some(Some(next)) = entries.next().now_or_never() else { break };
+                let Some(Some(next)) = entries.next().now_or_never() else {
+                    break;
+                };
                 let next = next?;
                 bytes += applier::payload_bytes(&next.0);
                 chunk.push(next);
@@ -76,10 +82,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder { store: self.store.clone(), snapshots: self.snapshots.clone() }
+        Builder {
+            store: self.store.clone(),
+            snapshots: self.snapshots.clone(),
+        }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Arc<SnapshotDirectory>) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Arc<SnapshotDirectory>,
+    ) -> Result<(), io::Error> {
         let store = self.store.clone();
         let snapshots = self.snapshots.clone();
         let wanted = meta.last_log_id;
@@ -107,13 +120,18 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<StoredSnapshot, io::Error> {
         let store = self.store.clone();
         let snapshots = self.snapshots.clone();
-        let built = tokio::task::spawn_blocking(move || snapshots.build(&store)).await.map_err(io::Error::other)??;
+        let built = tokio::task::spawn_blocking(move || snapshots.build(&store))
+            .await
+            .map_err(io::Error::other)??;
         stored_snapshot(built)
     }
 }
 
 fn stored_snapshot(directory: Arc<SnapshotDirectory>) -> io::Result<StoredSnapshot> {
-    Ok(Snapshot { meta: manifest::meta(directory.manifest()).map_err(io::Error::other)?, snapshot: directory })
+    Ok(Snapshot {
+        meta: manifest::meta(directory.manifest()).map_err(io::Error::other)?,
+        snapshot: directory,
+    })
 }
 
 /// What a snapshot's manifest says, in openraft's words.

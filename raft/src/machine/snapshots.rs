@@ -124,15 +124,30 @@ impl Snapshots {
         let mut whole: Vec<SnapshotDirectory> = Vec::new();
         for item in fs::read_dir(directory)? {
             let path = item?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let usable = name.starts_with(WHOLE).then(|| manifest::read(&path)).and_then(Result::ok);
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            let usable = name
+                .starts_with(WHOLE)
+                .then(|| manifest::read(&path))
+                .and_then(Result::ok);
             match usable.filter(|manifest| manifest::check(manifest, cluster_id).is_ok()) {
                 Some(manifest) => {
-                    whole.push(SnapshotDirectory { path, manifest, obsolete: AtomicBool::new(true), received: false });
+                    whole.push(SnapshotDirectory {
+                        path,
+                        manifest,
+                        obsolete: AtomicBool::new(true),
+                        received: false,
+                    });
                 }
                 None => {
                     tracing::info!(path = %path.display(), "removing what is not a whole snapshot");
-                    if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+                    if path.is_dir() {
+                        fs::remove_dir_all(&path)?
+                    } else {
+                        fs::remove_file(&path)?
+                    }
                 }
             }
         }
@@ -171,12 +186,18 @@ impl Snapshots {
         let checkpoint = store.checkpoint(&building.join(STATE)).map_err(io::Error::other)?;
         let manifest = manifest::of_checkpoint(&checkpoint, &self.cluster_id).map_err(io::Error::other)?;
         manifest::write(&building, &manifest)?;
-        let path = self.directory.join(format!("{WHOLE}{:020}-{id}", checkpoint.applied_index));
+        let path = self
+            .directory
+            .join(format!("{WHOLE}{:020}-{id}", checkpoint.applied_index));
         fs::rename(&building, &path)?;
         File::open(&self.directory)?.sync_all()?;
         self.counters.built.fetch_add(1, Ordering::Relaxed);
-        let built =
-            SnapshotDirectory { path, manifest, obsolete: AtomicBool::new(false), received: false };
+        let built = SnapshotDirectory {
+            path,
+            manifest,
+            obsolete: AtomicBool::new(false),
+            received: false,
+        };
         Ok(self.make_current(Arc::new(built)))
     }
 
@@ -197,7 +218,10 @@ impl Snapshots {
     /// A place for a snapshot that is about to arrive.
     pub(crate) fn receive(&self) -> io::Result<Incoming> {
         let path = self.directory.join(format!("{INCOMING}{}", Uuid::new_v4().simple()));
-        let incoming = Incoming { path: path.clone(), whole: false };
+        let incoming = Incoming {
+            path: path.clone(),
+            whole: false,
+        };
         fs::create_dir(&path)?;
         fs::create_dir(path.join(STATE))?;
         Ok(incoming)
@@ -217,7 +241,9 @@ impl Snapshots {
         let installed = store.install(&source).map_err(io::Error::other)?;
         let installed = codec::decode_stored_log_id(&installed.log_id).map_err(io::Error::other)?;
         if installed != wanted {
-            return Err(io::Error::other(format!("the snapshot held the state at {installed:?}, not at {wanted:?}")));
+            return Err(io::Error::other(format!(
+                "the snapshot held the state at {installed:?}, not at {wanted:?}"
+            )));
         }
         self.counters.installed.fetch_add(1, Ordering::Relaxed);
         if self.current().is_none_or(|current| current.applied() != wanted) {

@@ -1,5 +1,6 @@
 //! The append stream: requests one way, answers the other, in order, without waiting for each other.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use openraft::base::BoxStream;
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use parking_lot::Mutex;
+use tokio::time::Sleep;
 use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::Channel;
 
@@ -22,6 +24,9 @@ use crate::types::TypeConfig;
 
 /// Opening the stream takes a connection and one answer of the peer's.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+/// A request without entries only tells how far is committed: it is held back this long, in case entries come to take it along. (A
+/// linearizable read on a follower does not wait for it: the heartbeat that confirms the read tells as much.)
+const HOLD_BACK: Duration = Duration::from_millis(2);
 /// A peer that has not answered a request for this long is given up; its disk may be slow, so this is long.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -39,7 +44,11 @@ where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
     let sent = Arc::new(AtomicU64::new(0));
-    let outbound = Outbound { input: Arc::new(Mutex::new(Some(input))), sent: sent.clone() };
+    let outbound = Outbound {
+        input: Arc::new(Mutex::new(Some(input))),
+        held: None,
+        sent: sent.clone(),
+    };
     let guard = EndInput(outbound.input.clone());
     let call = client.append(enclose(outbound, envelope));
     let inbound = match tokio::time::timeout(OPEN_DEADLINE, call).await {
@@ -47,7 +56,13 @@ where
         Ok(Err(status)) => return Err(rpc_error(&doing, &status)),
         Err(_) => return Err(timed_out(&doing)),
     };
-    let session = Session { inbound, doing, sent, received: 0, _guard: guard };
+    let session = Session {
+        inbound,
+        doing,
+        sent,
+        received: 0,
+        _guard: guard,
+    };
     Ok(Box::pin(stream::unfold(Some(session), |session| async move {
         let mut session = session?;
         match session.next().await? {
@@ -89,7 +104,53 @@ impl<S> Session<S> {
 /// The requests, as the transport takes them.
 struct Outbound<S> {
     input: Arc<Mutex<Option<S>>>,
+    held: Option<Held>,
     sent: Arc<AtomicU64>,
+}
+
+/// A request without entries, until its time has come. Answers are matched by log id, so a later request may stand for it.
+struct Held {
+    request: AppendEntriesRequest<TypeConfig>,
+    until: Pin<Box<Sleep>>,
+}
+
+impl<S> Outbound<S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Option<AppendEntriesRequest<TypeConfig>>> {
+        let mut input = self.input.lock();
+        loop {
+            let Some(open) = input.as_mut() else {
+                // What is held at the end is never dropped: it may be all that this stream was opened for.
+                return Poll::Ready(self.held.take().map(|held| held.request));
+            };
+            match open.poll_next_unpin(context) {
+                Poll::Ready(Some(request)) if request.entries.is_empty() => {
+                    let until = match self.held.take() {
+                        Some(held) => held.until,
+                        None => Box::pin(tokio::time::sleep(HOLD_BACK)),
+                    };
+                    self.held = Some(Held { request, until });
+                }
+                Poll::Ready(Some(request)) => {
+                    self.held = None;
+                    return Poll::Ready(Some(request));
+                }
+                Poll::Ready(None) => *input = None,
+                Poll::Pending => {
+                    let due = self
+                        .held
+                        .as_mut()
+                        .is_some_and(|held| held.until.as_mut().poll(context).is_ready());
+                    if !due {
+                        return Poll::Pending;
+                    }
+                    return Poll::Ready(self.held.take().map(|held| held.request));
+                }
+            }
+        }
+    }
 }
 
 impl<S> Stream for Outbound<S>
@@ -98,20 +159,13 @@ where
 {
     type Item = proto::AppendRequest;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<proto::AppendRequest>> {
-        let mut input = self.input.lock();
-        let Some(open) = input.as_mut() else { return Poll::Ready(None) };
-        match open.poll_next_unpin(context) {
-            Poll::Ready(Some(request)) => {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<proto::AppendRequest>> {
+        self.poll_request(context).map(|request| {
+            request.map(|request| {
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                Poll::Ready(Some(codec::append_to_proto(&request)))
-            }
-            Poll::Ready(None) => {
-                *input = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
+                codec::append_to_proto(&request)
+            })
+        })
     }
 }
 
@@ -151,4 +205,81 @@ pub(super) fn reply(result: StreamAppendResult<TypeConfig>) -> proto::AppendRepl
         }
     };
     proto::AppendReply { result: Some(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc;
+
+    use super::*;
+    use crate::types::{Entry, EntryPayload, Vote, log_id};
+
+    fn request(entries: u64, commit: u64) -> AppendEntriesRequest<TypeConfig> {
+        AppendEntriesRequest {
+            vote: Vote::new_committed(1, 1),
+            prev_log_id: None,
+            entries: (0..entries)
+                .map(|index| Entry {
+                    log_id: log_id(1, index),
+                    payload: EntryPayload::Blank,
+                })
+                .collect(),
+            leader_commit: Some(log_id(1, commit)),
+        }
+    }
+
+    fn outbound() -> (
+        mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig>>,
+        Outbound<mpsc::UnboundedReceiver<AppendEntriesRequest<TypeConfig>>>,
+    ) {
+        let (sender, receiver) = mpsc::unbounded();
+        (
+            sender,
+            Outbound {
+                input: Arc::new(Mutex::new(Some(receiver))),
+                held: None,
+                sent: Arc::default(),
+            },
+        )
+    }
+
+    fn commit(request: &proto::AppendRequest) -> Option<u64> {
+        request.commit.as_ref().map(|id| id.index)
+    }
+
+    /// Entries take a held commit along; without entries it is sent once its time has come, the newest only.
+    #[tokio::test(start_paused = true)]
+    async fn commits_wait_for_entries_but_not_for_long() {
+        let (sender, mut outbound) = outbound();
+        sender.unbounded_send(request(0, 1)).expect("open");
+        sender.unbounded_send(request(2, 2)).expect("open");
+        let sent = outbound.next().await.expect("entries");
+        assert_eq!((sent.entries.len(), commit(&sent)), (2, Some(2)));
+
+        let began = tokio::time::Instant::now();
+        sender.unbounded_send(request(0, 3)).expect("open");
+        sender.unbounded_send(request(0, 4)).expect("open");
+        let sent = outbound.next().await.expect("the commit");
+        assert_eq!((sent.entries.len(), commit(&sent)), (0, Some(4)));
+        assert!(began.elapsed() >= HOLD_BACK && began.elapsed() < HOLD_BACK * 2);
+    }
+
+    /// A stream of one request without entries, such as a probe, is sent although its input ends at once.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_at_the_end_is_sent() {
+        let (sender, mut outbound) = outbound();
+        sender.unbounded_send(request(0, 1)).expect("open");
+        drop(sender);
+        assert_eq!(commit(&outbound.next().await.expect("the probe")), Some(1));
+        assert!(outbound.next().await.is_none());
+    }
+
+    /// Dropping the answers drops the input at once, wherever the transport is.
+    #[tokio::test]
+    async fn the_input_ends_with_the_answers() {
+        let (sender, mut outbound) = outbound();
+        drop(EndInput(outbound.input.clone()));
+        assert!(sender.is_closed());
+        assert!(outbound.next().await.is_none());
+    }
 }

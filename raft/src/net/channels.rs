@@ -58,8 +58,10 @@ impl Channels {
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, BadAddress> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|cause| BadAddress { address: address.to_owned(), cause })?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|cause| BadAddress {
+        address: address.to_owned(),
+        cause,
+    })?;
     Ok(endpoint
         .connect_timeout(CONNECT_DEADLINE)
         .tcp_nodelay(true)

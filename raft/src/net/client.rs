@@ -39,7 +39,11 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(me: Arc<MemberIdentity>, channels: Channels, snapshots: Arc<Snapshots>) -> Network {
-        Network { me, channels, snapshots }
+        Network {
+            me,
+            channels,
+            snapshots,
+        }
     }
 
     fn client(&self, target: u64, node: &NodeInfo, purpose: Purpose) -> Peer {
@@ -104,12 +108,19 @@ impl Peer {
     }
 
     fn undecodable(&self, what: &str, error: &codec::CodecError) -> Failure {
-        Failure::Unreachable(Unreachable::from_string(format!("{}: the answer: {error}", self.doing(what))))
+        Failure::Unreachable(Unreachable::from_string(format!(
+            "{}: the answer: {error}",
+            self.doing(what)
+        )))
     }
 
     fn vote_answer(&self, reply: &proto::VoteReply) -> Result<VoteResponse<TypeConfig>, Failure> {
         let vote = codec::required_vote(reply.vote.as_ref()).map_err(|error| self.undecodable("vote", &error))?;
-        Ok(VoteResponse::new(vote, reply.last_log_id.as_ref().map(codec::log_id_from_proto), reply.granted))
+        Ok(VoteResponse::new(
+            vote,
+            reply.last_log_id.as_ref().map(codec::log_id_from_proto),
+            reply.granted,
+        ))
     }
 }
 
@@ -137,11 +148,13 @@ impl NetAppend<TypeConfig> for Peer {
         let mut client = self.connection(Purpose::Heartbeat)?;
         let call = client.heartbeat(enclose(codec::append_to_proto(&request), &self.envelope));
         let reply = self.within("heartbeat", &option, call).await?;
-        append::answer(&reply).map_err(|error| self.undecodable("heartbeat", &error)).map(|result| match result {
-            Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
-            Err(openraft::raft::StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
-            Err(openraft::raft::StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
-        })
+        append::answer(&reply)
+            .map_err(|error| self.undecodable("heartbeat", &error))
+            .map(|result| match result {
+                Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
+                Err(openraft::raft::StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+                Err(openraft::raft::StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+            })
     }
 }
 
@@ -237,8 +250,7 @@ impl NetSnapshot<TypeConfig> for Peer {
             closed = cancel => return Err(StreamingError::Closed(closed)),
             reply = self.within("snapshot", &option, sending) => reply?,
         };
-        let vote =
-            codec::required_vote(reply.vote.as_ref()).map_err(|error| self.undecodable("snapshot", &error))?;
+        let vote = codec::required_vote(reply.vote.as_ref()).map_err(|error| self.undecodable("snapshot", &error))?;
         Ok(SnapshotResponse::new(vote))
     }
 }

@@ -40,7 +40,9 @@ fn open(metadata: &MetadataMap) -> Option<Envelope> {
 pub(super) fn check(engine: &Engine, metadata: &MetadataMap) -> Result<(), Status> {
     let envelope = open(metadata).ok_or_else(|| Status::permission_denied("the call carries no envelope"))?;
     let membership = engine.raft.server_metrics().borrow_watched().membership_config.clone();
-    let known = membership.get_node(&envelope.from).map(|node| node.incarnation.as_str());
+    let known = membership
+        .get_node(&envelope.from)
+        .map(|node| node.incarnation.as_str());
     verify(&envelope, &engine.identity, known).map_err(|reason| {
         tracing::warn!(from = envelope.from, reason, "refused a call");
         Status::permission_denied(reason)
@@ -98,8 +100,15 @@ mod tests {
     /// The envelope survives the metadata.
     #[test]
     fn travels_in_metadata() {
-        let sender = MemberIdentity { node_id: 1, incarnation: "theirs".into(), ..me() };
-        let target = NodeInfo { incarnation: "mine".into(), ..NodeInfo::default() };
+        let sender = MemberIdentity {
+            node_id: 1,
+            incarnation: "theirs".into(),
+            ..me()
+        };
+        let target = NodeInfo {
+            incarnation: "mine".into(),
+            ..NodeInfo::default()
+        };
         let request = enclose((), &seal(&sender, 2, &target));
         assert_eq!(open(request.metadata()), Some(envelope()));
     }
@@ -111,9 +120,27 @@ mod tests {
         verify(&envelope(), &me(), Some("theirs")).expect("both as known");
         verify(&envelope(), &me(), None).expect("a sender not known yet");
         let refused = |envelope: Envelope, known| verify(&envelope, &me(), known).expect_err("refused");
-        assert!(refused(Envelope { cluster_id: "d".into(), ..envelope() }, None).contains("cluster d"));
+        assert!(
+            refused(
+                Envelope {
+                    cluster_id: "d".into(),
+                    ..envelope()
+                },
+                None
+            )
+            .contains("cluster d")
+        );
         assert!(refused(Envelope { to: 3, ..envelope() }, None).contains("node 3"));
-        assert!(refused(Envelope { to_incarnation: "old".into(), ..envelope() }, None).contains("blox member replace b"));
+        assert!(
+            refused(
+                Envelope {
+                    to_incarnation: "old".into(),
+                    ..envelope()
+                },
+                None
+            )
+            .contains("blox member replace b")
+        );
         assert!(refused(envelope(), Some("earlier")).contains("blox member replace"));
     }
 }

@@ -49,14 +49,21 @@ impl Requests {
             .client(&node.peer_address, Purpose::Requests)
             .map_err(|error| ForwardFailure::NeverHandled(error.to_string()))?;
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let request = enclose(proto::ProposeRequest { commands, deadline_ms }, &seal(&self.me, target, node));
+        let request = enclose(
+            proto::ProposeRequest { commands, deadline_ms },
+            &seal(&self.me, target, node),
+        );
         match tokio::time::timeout(deadline + TRAVEL_ALLOWANCE, client.propose(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner().results),
             Ok(Err(status)) if never_handled(&status) => Err(ForwardFailure::NeverHandled(status.message().to_owned())),
-            Ok(Err(status)) => {
-                Err(ForwardFailure::Unknown(format!("the leader {} did not answer: {status}", node.name)))
-            }
-            Err(_) => Err(ForwardFailure::Unknown(format!("the leader {} did not answer in time", node.name))),
+            Ok(Err(status)) => Err(ForwardFailure::Unknown(format!(
+                "the leader {} did not answer: {status}",
+                node.name
+            ))),
+            Err(_) => Err(ForwardFailure::Unknown(format!(
+                "the leader {} did not answer in time",
+                node.name
+            ))),
         }
     }
 
@@ -66,8 +73,10 @@ impl Requests {
         (target, node): (NodeId, &NodeInfo),
         deadline: Duration,
     ) -> Result<proto::ReadPoint, String> {
-        let mut client =
-            self.channels.client(&node.peer_address, Purpose::Requests).map_err(|error| error.to_string())?;
+        let mut client = self
+            .channels
+            .client(&node.peer_address, Purpose::Requests)
+            .map_err(|error| error.to_string())?;
         let request = enclose(proto::ReadIndexRequest {}, &seal(&self.me, target, node));
         let reply = tokio::time::timeout(deadline, client.read_index(request))
             .await
@@ -87,7 +96,9 @@ pub(crate) async fn identify(
     address: &str,
     request: proto::IdentifyRequest,
 ) -> Result<proto::IdentifyReply, String> {
-    let mut client = channels.client(address, Purpose::Requests).map_err(|error| error.to_string())?;
+    let mut client = channels
+        .client(address, Purpose::Requests)
+        .map_err(|error| error.to_string())?;
     match tokio::time::timeout(IDENTIFY_DEADLINE, client.identify(request)).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) => Err(status.to_string()),

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::{Stream, StreamExt, stream};
 use openraft::errors::{Fatal, RaftError};
-use openraft::raft::{AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{
+    AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest,
+};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -44,9 +46,12 @@ pub(crate) struct PeerService {
 /// Serves peers on `listener` until the node stops.
 pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
     let stop = node.stop.clone();
-    let service = PeerServer::new(PeerService { node, receiving: Semaphore::new(1) })
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = PeerServer::new(PeerService {
+        node,
+        receiving: Semaphore::new(1),
+    })
+    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let served = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(SERVER_KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_DEADLINE))
@@ -67,7 +72,11 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
 impl PeerService {
     /// The engine, if the call is for it.
     fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Engine>, Status> {
-        let engine = self.node.engine.get().ok_or_else(|| Status::unavailable("this node is not a member yet"))?;
+        let engine = self
+            .node
+            .engine
+            .get()
+            .ok_or_else(|| Status::unavailable("this node is not a member yet"))?;
         envelope::check(engine, request.metadata())?;
         Ok(engine.clone())
     }
@@ -116,13 +125,21 @@ impl Peer for PeerService {
 
     async fn vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
         let engine = self.admit(&request)?;
-        let answer = engine.raft.vote(vote_request(request.get_ref())?).await.map_err(ended)?;
+        let answer = engine
+            .raft
+            .vote(vote_request(request.get_ref())?)
+            .await
+            .map_err(ended)?;
         Ok(vote_reply(&answer))
     }
 
     async fn pre_vote(&self, request: Request<proto::VoteRequest>) -> Result<Response<proto::VoteReply>, Status> {
         let engine = self.admit(&request)?;
-        let answer = engine.raft.pre_vote(vote_request(request.get_ref())?).await.map_err(ended)?;
+        let answer = engine
+            .raft
+            .pre_vote(vote_request(request.get_ref())?)
+            .await
+            .map_err(ended)?;
         Ok(vote_reply(&answer))
     }
 
@@ -133,9 +150,9 @@ impl Peer for PeerService {
         let result = match engine.raft.append_entries(request).await.map_err(ended)? {
             AppendEntriesResponse::Success => Ok(previous),
             AppendEntriesResponse::PartialSuccess(matching) => Ok(matching),
-            AppendEntriesResponse::Conflict => {
-                Err(StreamAppendError::Conflict(previous.ok_or_else(|| Status::internal("the empty log conflicts"))?))
-            }
+            AppendEntriesResponse::Conflict => Err(StreamAppendError::Conflict(
+                previous.ok_or_else(|| Status::internal("the empty log conflicts"))?,
+            )),
             AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
         };
         if result.is_ok() {
@@ -186,7 +203,9 @@ impl Peer for PeerService {
             .try_acquire()
             .map_err(|_| Status::unavailable("another snapshot is arriving at this node"))?;
         self.node.contact.touch();
-        snapshot::receive(&engine, request.into_inner()).await.map(Response::new)
+        snapshot::receive(&engine, request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn transfer_leader(
@@ -220,10 +239,7 @@ impl Peer for PeerService {
         Ok(Response::new(proto::TransferReply { result: Some(result) }))
     }
 
-    async fn propose(
-        &self,
-        request: Request<proto::ProposeRequest>,
-    ) -> Result<Response<proto::ProposeReply>, Status> {
+    async fn propose(&self, request: Request<proto::ProposeRequest>) -> Result<Response<proto::ProposeReply>, Status> {
         self.admit(&request)?;
         let request = request.into_inner();
         let until = Instant::now() + Duration::from_millis(request.deadline_ms).min(FORWARDED_DEADLINE_MAX);
@@ -246,7 +262,9 @@ impl Peer for PeerService {
             };
             proto::ProposeResult { result: Some(result) }
         });
-        Ok(Response::new(proto::ProposeReply { results: results.collect() }))
+        Ok(Response::new(proto::ProposeReply {
+            results: results.collect(),
+        }))
     }
 
     async fn read_index(

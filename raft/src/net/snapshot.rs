@@ -64,11 +64,16 @@ fn send_files(
         let item = item?;
         let name = item.file_name().to_string_lossy().into_owned();
         let mut file = File::open(item.path())?;
-        send(Frame::FileStart(proto::FileStart { name, bytes: file.metadata()?.len() }))?;
+        send(Frame::FileStart(proto::FileStart {
+            name,
+            bytes: file.metadata()?.len(),
+        }))?;
         let mut hasher = crc32fast::Hasher::new();
         loop {
             let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-            let read = Read::by_ref(&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk)?;
+            let read = Read::by_ref(&mut file)
+                .take(CHUNK_BYTES as u64)
+                .read_to_end(&mut chunk)?;
             if read == 0 {
                 break;
             }
@@ -76,7 +81,9 @@ fn send_files(
             snapshots.counters.bytes_sent.fetch_add(read as u64, Ordering::Relaxed);
             send(Frame::Chunk(Bytes::from(chunk)))?;
         }
-        send(Frame::FileEnd(proto::FileEnd { crc32: hasher.finalize() }))?;
+        send(Frame::FileEnd(proto::FileEnd {
+            crc32: hasher.finalize(),
+        }))?;
         files += 1;
     }
     send(Frame::Done(proto::SnapshotDone { files }))
@@ -90,8 +97,11 @@ pub(super) async fn receive(
     let Some(Frame::Header(header)) = next(&mut inbound).await? else {
         return Err(Status::invalid_argument("a snapshot begins with its header"));
     };
-    let vote = codec::required_vote(header.vote.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let manifest = header.manifest.ok_or_else(|| Status::invalid_argument("the manifest is missing"))?;
+    let vote =
+        codec::required_vote(header.vote.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let manifest = header
+        .manifest
+        .ok_or_else(|| Status::invalid_argument("the manifest is missing"))?;
     engine.snapshots.check(&manifest).map_err(|error| refused(&error))?;
     let meta = snapshot_meta(&manifest).map_err(|error| Status::invalid_argument(error.to_string()))?;
 
@@ -109,9 +119,14 @@ pub(super) async fn receive(
         .await
         .map_err(|error| Status::internal(error.to_string()))?
         .map_err(|error| refused(&error))?;
-    let answer =
-        engine.raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await.map_err(|error| fatal(&error))?;
-    Ok(proto::SnapshotReply { vote: Some(codec::vote_to_proto(&answer.vote)) })
+    let answer = engine
+        .raft
+        .install_full_snapshot(vote, Snapshot { meta, snapshot })
+        .await
+        .map_err(|error| fatal(&error))?;
+    Ok(proto::SnapshotReply {
+        vote: Some(codec::vote_to_proto(&answer.vote)),
+    })
 }
 
 fn refused(error: &ManifestError) -> Status {
@@ -155,9 +170,15 @@ fn write_file(
     snapshots: &Snapshots,
 ) -> io::Result<()> {
     if !is_plain_name(&start.name) {
-        return Err(io::Error::other(format!("`{}` is not the name of a checkpoint's file", start.name)));
+        return Err(io::Error::other(format!(
+            "`{}` is not the name of a checkpoint's file",
+            start.name
+        )));
     }
-    let mut file = File::options().write(true).create_new(true).open(directory.join(&start.name))?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(directory.join(&start.name))?;
     let mut hasher = crc32fast::Hasher::new();
     let mut written = 0;
     loop {
@@ -165,7 +186,10 @@ fn write_file(
             Some(Frame::Chunk(chunk)) => {
                 hasher.update(&chunk);
                 written += chunk.len() as u64;
-                snapshots.counters.bytes_received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                snapshots
+                    .counters
+                    .bytes_received
+                    .fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 file.write_all(&chunk)?;
             }
             Some(Frame::FileEnd(end)) => {
@@ -183,7 +207,9 @@ fn write_file(
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_'))
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-' | '_'))
 }
 
 #[cfg(test)]
@@ -193,7 +219,15 @@ mod tests {
     /// A peer cannot write outside the directory a snapshot is received into.
     #[test]
     fn only_plain_names_are_written() {
-        assert!(["CURRENT", "000012.sst", "MANIFEST-000005", "OPTIONS-000007"].into_iter().all(is_plain_name));
-        assert!(!["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\0b"].into_iter().any(is_plain_name));
+        assert!(
+            ["CURRENT", "000012.sst", "MANIFEST-000005", "OPTIONS-000007"]
+                .into_iter()
+                .all(is_plain_name)
+        );
+        assert!(
+            !["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\0b"]
+                .into_iter()
+                .any(is_plain_name)
+        );
     }
 }

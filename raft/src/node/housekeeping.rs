@@ -24,7 +24,11 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
         let (applied, snapshot, purged) = {
             let metrics = engine.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.last_applied.index(), metrics.snapshot.index(), metrics.purged.index())
+            (
+                metrics.last_applied.index(),
+                metrics.snapshot.index(),
+                metrics.purged.index(),
+            )
         };
         if asked_at <= snapshot && applied > snapshot && node.log.bytes_after(snapshot) > policy.bytes {
             asked_at = applied;

@@ -37,11 +37,7 @@ struct Opened {
 }
 
 /// Starts a node on a thread of its own; returns once it listens.
-pub(crate) async fn start(
-    config: RaftConfig,
-    store: Store,
-    clock: Arc<dyn Clock>,
-) -> Result<Arc<Node>, StartError> {
+pub(crate) async fn start(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Arc<Node>, StartError> {
     check(&config)?;
     let failed = |cause: &dyn std::fmt::Display| StartError::Storage {
         doing: "start the consensus thread".to_owned(),
@@ -60,11 +56,17 @@ fn check(config: &RaftConfig) -> Result<(), StartError> {
     if config.name.is_empty() {
         return Err(StartError::Configuration("the node needs a name".to_owned()));
     }
-    let mut names: Vec<&str> = config.initial_members.iter().map(|member| member.name.as_str()).collect();
+    let mut names: Vec<&str> = config
+        .initial_members
+        .iter()
+        .map(|member| member.name.as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
     if names.len() != config.initial_members.len() {
-        return Err(StartError::Configuration("two initial members have the same name".to_owned()));
+        return Err(StartError::Configuration(
+            "two initial members have the same name".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -79,8 +81,10 @@ fn run(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => {
-            let error =
-                StartError::Storage { doing: "start the consensus runtime".to_owned(), cause: cause.to_string() };
+            let error = StartError::Storage {
+                doing: "start the consensus runtime".to_owned(),
+                cause: cause.to_string(),
+            };
             drop(started.send(Err(error)));
             return;
         }
@@ -126,10 +130,12 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
             config.name
         )));
     }
-    let listener = TcpListener::bind(config.peer_listen).await.map_err(|cause| StartError::Listen {
-        address: config.peer_listen.to_string(),
-        cause: cause.to_string(),
-    })?;
+    let listener = TcpListener::bind(config.peer_listen)
+        .await
+        .map_err(|cause| StartError::Listen {
+            address: config.peer_listen.to_string(),
+            cause: cause.to_string(),
+        })?;
     let (proposals, waiting_proposals) = propose::queue();
     let (reads, rounds) = read::queue();
     let node = Node {
@@ -151,11 +157,24 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
         stopped: watch::Sender::new(None),
         finished: watch::Sender::new(false),
     };
-    Ok((Arc::new(node), Opened { listener, log, proposals: waiting_proposals, rounds }))
+    Ok((
+        Arc::new(node),
+        Opened {
+            listener,
+            log,
+            proposals: waiting_proposals,
+            rounds,
+        },
+    ))
 }
 
 async fn live(node: &Arc<Node>, opened: Opened) {
-    let Opened { listener, log, proposals, rounds } = opened;
+    let Opened {
+        listener,
+        log,
+        proposals,
+        rounds,
+    } = opened;
     tokio::spawn(net::serve(node.clone(), listener));
     tokio::spawn(batcher::run(node.clone(), proposals));
     tokio::spawn(rounds.run(node.clone()));
@@ -166,7 +185,9 @@ async fn live(node: &Arc<Node>, opened: Opened) {
     tracing::info!(reason, "consensus ends on this node");
     node.end(&reason);
     if let Some(engine) = node.engine.get()
-        && tokio::time::timeout(SHUTDOWN_DEADLINE, engine.raft.shutdown()).await.is_err()
+        && tokio::time::timeout(SHUTDOWN_DEADLINE, engine.raft.shutdown())
+            .await
+            .is_err()
     {
         tracing::warn!("openraft did not end in time");
     }
@@ -192,7 +213,10 @@ async fn participate(node: &Arc<Node>, log: RaftLog) -> String {
 }
 
 async fn engage(node: &Arc<Node>, member: MemberIdentity, log: RaftLog) -> Result<Arc<Engine>, StartError> {
-    let founders = member.founders.clone().filter(|_| node.log.last().is_none() && node.log.vote().is_none());
+    let founders = member
+        .founders
+        .clone()
+        .filter(|_| node.log.last().is_none() && node.log.vote().is_none());
     let member = Arc::new(member);
     let engine = Engine::build(&node.config, &node.store, member, log, &node.log, &node.channels).await?;
     let engine = Arc::new(engine);

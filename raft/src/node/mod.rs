@@ -98,5 +98,11 @@ impl Node {
 
 /// A node that knows of nobody.
 fn nobody() -> View {
-    View { node_id: 0, role: Role::Uninitialised, term: 0, leader: None, leading: None }
+    View {
+        node_id: 0,
+        role: Role::Uninitialised,
+        term: 0,
+        leader: None,
+        leading: None,
+    }
 }

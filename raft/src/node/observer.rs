@@ -41,7 +41,9 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
 
 /// A membership that knows this node otherwise than it was started is refused: peers would look for it elsewhere.
 fn check_own_entry(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> Result<(), String> {
-    let Some(known) = server.membership_config.get_node(&server.id) else { return Ok(()) };
+    let Some(known) = server.membership_config.get_node(&server.id) else {
+        return Ok(());
+    };
     let own = node.info();
     if *known == own {
         return Ok(());
@@ -78,7 +80,13 @@ fn observe(node: &Node, server: &RaftServerMetrics<TypeConfig>, applied: Option<
         }),
         _ => None,
     };
-    let view = View { node_id: server.id, role, term, leader, leading };
+    let view = View {
+        node_id: server.id,
+        role,
+        term,
+        leader,
+        leading,
+    };
     if view == before {
         return;
     }
@@ -87,8 +95,12 @@ fn observe(node: &Node, server: &RaftServerMetrics<TypeConfig>, applied: Option<
         node.counters.leader_changes.fetch_add(1, Ordering::Relaxed);
         tracing::info!(term, leader = ?view.leader.as_ref().map(|(_, info)| &info.name), "a new leader");
     }
-    node.log.gauge.set_inline_sync(matches!(role, Role::Follower | Role::Learner));
-    let leadership = leading.map_or(Leadership::Follower, |leading| Leadership::Leader { term: leading.term });
+    node.log
+        .gauge
+        .set_inline_sync(matches!(role, Role::Follower | Role::Learner));
+    let leadership = leading.map_or(Leadership::Follower, |leading| Leadership::Leader {
+        term: leading.term,
+    });
     node.view.send_replace(view);
     node.leadership.send_if_modified(|current| {
         let changed = *current != leadership;

@@ -35,7 +35,8 @@ impl Leading {
     /// The replicated clock now, milliseconds.
     pub(crate) fn elapsed_ms(&self, clock: &dyn Clock) -> u64 {
         let since = clock.monotonic().saturating_sub(self.since);
-        self.elapsed_base_ms.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.elapsed_base_ms
+            .saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

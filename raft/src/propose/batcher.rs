@@ -44,7 +44,9 @@ pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
             },
         };
         // Whatever comes while this waits joins the batch.
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
+        let Ok(permit) = in_flight.clone().acquire_owned().await else {
+            return;
+        };
         node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
         let destination = destination(&node);
         let batch = collect(first, &mut queue, &mut left_over, &destination);
@@ -86,7 +88,11 @@ fn collect(
             bytes += proposal.command.len();
             batch.push(proposal);
         }
-        next = if batch.len() < ENTRY_COMMANDS_MAX { queue.try_recv().ok() } else { None };
+        next = if batch.len() < ENTRY_COMMANDS_MAX {
+            queue.try_recv().ok()
+        } else {
+            None
+        };
     }
     batch
 }
@@ -108,8 +114,18 @@ async fn send(node: Arc<Node>, destination: Destination, batch: Vec<Proposal>, _
     let answers = match destination {
         Destination::Here(leading) => write(&node, &leading, commands).await,
         Destination::Leader(id, info) => {
-            let until = batch.iter().map(|proposal| proposal.until).max().unwrap_or_else(Instant::now);
-            forward(&node, (id, &info), commands, until.saturating_duration_since(Instant::now())).await
+            let until = batch
+                .iter()
+                .map(|proposal| proposal.until)
+                .max()
+                .unwrap_or_else(Instant::now);
+            forward(
+                &node,
+                (id, &info),
+                commands,
+                until.saturating_duration_since(Instant::now()),
+            )
+            .await
         }
         Destination::Nowhere => Err(Refusal::TryAgain("no leader is known".to_owned())),
     };
@@ -159,7 +175,9 @@ async fn write(node: &Node, leading: &Leading, commands: Vec<Bytes>) -> Answers 
         // Refused before it was appended: another leader, or a lease that has run out or not begun.
         Ok(Err(ClientWriteError::ForwardToLeader(forward))) => Err(Refusal::TryAgain(format!("{:?}", forward.reason))),
         Ok(Err(other)) => Err(Refusal::Unknown(other.to_string())),
-        Err(_) => Err(Refusal::Unknown("consensus ended before the outcome was known".to_owned())),
+        Err(_) => Err(Refusal::Unknown(
+            "consensus ended before the outcome was known".to_owned(),
+        )),
     }
 }
 
@@ -192,7 +210,11 @@ mod tests {
     use crate::propose::queue;
 
     fn leading(term: u64) -> Destination {
-        Destination::Here(Leading { term, elapsed_base_ms: 0, since: Duration::ZERO })
+        Destination::Here(Leading {
+            term,
+            elapsed_base_ms: 0,
+            since: Duration::ZERO,
+        })
     }
 
     /// Duties of another term and forwarded proposals never leave the node; callers' go to the leader.
@@ -201,11 +223,20 @@ mod tests {
         let leader = Destination::Leader(2, NodeInfo::default());
         assert!(unfit(Origin::Caller, &leader).is_none());
         assert!(matches!(unfit(Origin::Forwarded, &leader), Some(Refusal::TryAgain(_))));
-        assert!(matches!(unfit(Origin::Duty { term: 3 }, &leader), Some(Refusal::NotLeader)));
+        assert!(matches!(
+            unfit(Origin::Duty { term: 3 }, &leader),
+            Some(Refusal::NotLeader)
+        ));
         assert!(unfit(Origin::Duty { term: 3 }, &leading(3)).is_none());
-        assert!(matches!(unfit(Origin::Duty { term: 3 }, &leading(4)), Some(Refusal::NotLeader)));
+        assert!(matches!(
+            unfit(Origin::Duty { term: 3 }, &leading(4)),
+            Some(Refusal::NotLeader)
+        ));
         assert!(unfit(Origin::Forwarded, &leading(4)).is_none());
-        assert!(matches!(unfit(Origin::Caller, &Destination::Nowhere), Some(Refusal::TryAgain(_))));
+        assert!(matches!(
+            unfit(Origin::Caller, &Destination::Nowhere),
+            Some(Refusal::TryAgain(_))
+        ));
     }
 
     /// What waits together goes together up to an entry's size; a larger one goes alone; nothing is lost or reordered.
@@ -216,7 +247,11 @@ mod tests {
         let sizes = [10, 20, ENTRY_BYTES_MAX - 5, ENTRY_BYTES_MAX * 2, 7];
         let _submitted: Vec<_> = sizes
             .iter()
-            .map(|size| proposals.submit(Bytes::from(vec![0; *size]), Origin::Caller, until).expect("room"))
+            .map(|size| {
+                proposals
+                    .submit(Bytes::from(vec![0; *size]), Origin::Caller, until)
+                    .expect("room")
+            })
             .collect();
         let mut left_over = None;
         let mut batches = Vec::new();
@@ -226,7 +261,12 @@ mod tests {
         }
         assert_eq!(
             batches,
-            vec![vec![10, 20], vec![ENTRY_BYTES_MAX - 5], vec![ENTRY_BYTES_MAX * 2], vec![7]]
+            vec![
+                vec![10, 20],
+                vec![ENTRY_BYTES_MAX - 5],
+                vec![ENTRY_BYTES_MAX * 2],
+                vec![7]
+            ]
         );
     }
 }

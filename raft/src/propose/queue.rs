@@ -53,7 +53,9 @@ impl Drop for Space {
 impl Proposal {
     /// Takes it out of its caller's hands; `false`: the caller has given it up.
     pub(crate) fn take(&self) -> bool {
-        self.claim.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.claim
+            .compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     pub(crate) fn answer(self, answer: Answer) {
@@ -74,14 +76,22 @@ impl Submitted {
         match tokio::time::timeout_at(until, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.withdraw() => Err(Refusal::Stopped("consensus has ended".to_owned())),
-            Ok(Err(_)) => Err(Refusal::Unknown("consensus ended before the outcome was known".to_owned())),
-            Err(_) if self.withdraw() => Err(Refusal::TryAgain("it waited in the queue until the deadline".to_owned())),
-            Err(_) => Err(Refusal::Unknown("the deadline passed before the outcome was known".to_owned())),
+            Ok(Err(_)) => Err(Refusal::Unknown(
+                "consensus ended before the outcome was known".to_owned(),
+            )),
+            Err(_) if self.withdraw() => Err(Refusal::TryAgain(
+                "it waited in the queue until the deadline".to_owned(),
+            )),
+            Err(_) => Err(Refusal::Unknown(
+                "the deadline passed before the outcome was known".to_owned(),
+            )),
         }
     }
 
     fn withdraw(&self) -> bool {
-        self.claim.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.claim
+            .compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 }
 
@@ -94,7 +104,13 @@ pub(crate) struct ProposalQueue {
 /// A bounded queue and its far end.
 pub(crate) fn queue() -> (ProposalQueue, mpsc::Receiver<Proposal>) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    (ProposalQueue { sender, waiting_bytes: Arc::default() }, receiver)
+    (
+        ProposalQueue {
+            sender,
+            waiting_bytes: Arc::default(),
+        },
+        receiver,
+    )
 }
 
 impl ProposalQueue {
@@ -102,15 +118,28 @@ impl ProposalQueue {
     pub(crate) fn submit(&self, command: Bytes, origin: Origin, until: Instant) -> Result<Submitted, Refusal> {
         let bytes = command.len();
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let space = Space { waiting_bytes: self.waiting_bytes.clone(), bytes };
+        let space = Space {
+            waiting_bytes: self.waiting_bytes.clone(),
+            bytes,
+        };
         if before > 0 && before + bytes > WAITING_BYTES_MAX {
             return Err(Refusal::Overloaded);
         }
         let claim = Arc::new(AtomicU8::new(WAITING));
         let (answer, receiver) = oneshot::channel();
-        let proposal = Proposal { command, origin, until, claim: claim.clone(), answer, _space: space };
+        let proposal = Proposal {
+            command,
+            origin,
+            until,
+            claim: claim.clone(),
+            answer,
+            _space: space,
+        };
         match self.sender.try_send(proposal) {
-            Ok(()) => Ok(Submitted { claim, answer: receiver }),
+            Ok(()) => Ok(Submitted {
+                claim,
+                answer: receiver,
+            }),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refusal::Stopped("consensus has ended".to_owned())),
         }
@@ -131,12 +160,16 @@ mod tests {
     #[tokio::test]
     async fn only_a_taken_proposal_is_unknown() {
         let (queue, mut receiver) = queue();
-        let waiting = queue.submit(Bytes::from_static(b"a"), Origin::Caller, soon()).expect("room");
+        let waiting = queue
+            .submit(Bytes::from_static(b"a"), Origin::Caller, soon())
+            .expect("room");
         assert!(matches!(waiting.answer(soon()).await, Err(Refusal::TryAgain(_))));
         let given_up = receiver.recv().await.expect("it is in the queue");
         assert!(!given_up.take(), "its caller has gone");
 
-        let taken = queue.submit(Bytes::from_static(b"b"), Origin::Caller, soon()).expect("room");
+        let taken = queue
+            .submit(Bytes::from_static(b"b"), Origin::Caller, soon())
+            .expect("room");
         let proposal = receiver.recv().await.expect("it is in the queue");
         assert!(proposal.take());
         assert!(matches!(taken.answer(soon()).await, Err(Refusal::Unknown(_))));
@@ -148,14 +181,24 @@ mod tests {
         let (queue, mut receiver) = queue();
         let half = Bytes::from(vec![0; WAITING_BYTES_MAX / 2 + 1]);
         let _first = queue.submit(half.clone(), Origin::Caller, soon()).expect("room");
-        assert!(matches!(queue.submit(half.clone(), Origin::Caller, soon()), Err(Refusal::Overloaded)));
+        assert!(matches!(
+            queue.submit(half.clone(), Origin::Caller, soon()),
+            Err(Refusal::Overloaded)
+        ));
         drop(receiver.recv().await);
         let _second = queue.submit(half, Origin::Caller, soon()).expect("room again");
         drop(receiver.recv().await);
         let waiting: Vec<_> = (0..WAITING_MAX)
-            .map(|_| queue.submit(Bytes::from_static(b"a"), Origin::Caller, soon()).expect("room"))
+            .map(|_| {
+                queue
+                    .submit(Bytes::from_static(b"a"), Origin::Caller, soon())
+                    .expect("room")
+            })
             .collect();
-        assert!(matches!(queue.submit(Bytes::from_static(b"a"), Origin::Caller, soon()), Err(Refusal::Overloaded)));
+        assert!(matches!(
+            queue.submit(Bytes::from_static(b"a"), Origin::Caller, soon()),
+            Err(Refusal::Overloaded)
+        ));
         assert_eq!(waiting.len(), WAITING_MAX);
     }
 }

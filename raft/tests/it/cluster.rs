@@ -66,12 +66,18 @@ impl TestNode {
 
     /// Writes one key through this node.
     pub async fn put(&self, key: &str, value: &str) {
-        self.consensus().propose(put(key, value), PATIENCE).await.expect("written");
+        self.consensus()
+            .propose(put(key, value), PATIENCE)
+            .await
+            .expect("written");
     }
 
     /// Reads one key here, linearizably.
     pub async fn get(&self, key: &str) -> Option<String> {
-        self.consensus().read_barrier(Consistency::Linearizable, 0, PATIENCE).await.expect("confirmed");
+        self.consensus()
+            .read_barrier(Consistency::Linearizable, 0, PATIENCE)
+            .await
+            .expect("confirmed");
         local(self.store(), key)
     }
 }
@@ -98,9 +104,13 @@ pub fn local(store: &Store, key: &str) -> Option<String> {
 
 /// Addresses that were free a moment ago.
 pub fn free_addresses(count: usize) -> Vec<String> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().expect("bound").to_string())
+        .collect()
 }
 
 /// Nodes named `a`, `b`, `c`, ... with their directories.
@@ -118,7 +128,10 @@ impl Cluster {
         let initial_members: Vec<InitialMember> = names
             .iter()
             .zip(&addresses)
-            .map(|(name, address)| InitialMember { name: name.clone(), peer_address: address.clone() })
+            .map(|(name, address)| InitialMember {
+                name: name.clone(),
+                peer_address: address.clone(),
+            })
             .collect();
         let nodes = initial_members
             .iter()
@@ -136,7 +149,10 @@ impl Cluster {
                 running: None,
             })
             .collect();
-        Cluster { nodes, _directory: directory }
+        Cluster {
+            nodes,
+            _directory: directory,
+        }
     }
 
     /// Nodes that run, with a leader.
@@ -155,16 +171,21 @@ impl Cluster {
 
     /// The node that leads, once one does.
     pub async fn leader(&self) -> usize {
-        let waits = self.nodes.iter().enumerate().filter(|(_, node)| node.running.is_some()).map(|(number, node)| {
-            let mut leadership = node.consensus().leadership();
-            Box::pin(async move {
-                leadership
-                    .wait_for(|leadership| matches!(leadership, Leadership::Leader { .. }))
-                    .await
-                    .expect("the node runs");
-                number
-            })
-        });
+        let waits = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.running.is_some())
+            .map(|(number, node)| {
+                let mut leadership = node.consensus().leadership();
+                Box::pin(async move {
+                    leadership
+                        .wait_for(|leadership| matches!(leadership, Leadership::Leader { .. }))
+                        .await
+                        .expect("the node runs");
+                    number
+                })
+            });
         let (leader, ..) = tokio::time::timeout(PATIENCE, futures::future::select_all(waits))
             .await
             .expect("somebody leads");

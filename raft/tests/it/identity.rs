@@ -8,7 +8,9 @@ use blox_raft::{Role, SnapshotPolicy, StartError};
 use crate::cluster::{Cluster, PATIENCE};
 
 async fn why_it_stopped(cluster: &Cluster, number: usize) -> String {
-    tokio::time::timeout(PATIENCE, cluster.nodes[number].consensus().stopped()).await.expect("it stops")
+    tokio::time::timeout(PATIENCE, cluster.nodes[number].consensus().stopped())
+        .await
+        .expect("it stops")
 }
 
 /// A member that comes back with an empty disk is refused, told what to do, and the others go on.
@@ -115,5 +117,8 @@ async fn log_and_identity_stand_or_fall_together() {
 async fn a_stranger_does_not_start() {
     let mut cluster = Cluster::new(3, SnapshotPolicy::default());
     cluster.nodes[0].config.name = "stranger".into();
-    assert!(matches!(cluster.nodes[0].try_start().await, Err(StartError::Configuration(_))));
+    assert!(matches!(
+        cluster.nodes[0].try_start().await,
+        Err(StartError::Configuration(_))
+    ));
 }

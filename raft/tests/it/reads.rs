@@ -14,7 +14,12 @@ async fn linearizable_reads_see_acknowledged_writes_everywhere() {
         let value = round.to_string();
         cluster.nodes[round % 3].put("counter", &value).await;
         for node in &cluster.nodes {
-            assert_eq!(node.get("counter").await, Some(value.clone()), "on {}", node.config.name);
+            assert_eq!(
+                node.get("counter").await,
+                Some(value.clone()),
+                "on {}",
+                node.config.name
+            );
         }
     }
     cluster.stop().await;
@@ -46,15 +51,32 @@ async fn revisions_and_staleness_are_kept() {
     let follower = cluster.nodes[cluster.follower().await].consensus().clone();
     let stale = Consistency::Stale { max: Some(PATIENCE) };
     // The cluster may have begun without it: this waits until it has heard of the leader.
-    follower.read_barrier(Consistency::Linearizable, 0, PATIENCE).await.expect("confirmed");
-    let point = follower.read_barrier(stale, revision, PATIENCE).await.expect("it comes");
+    follower
+        .read_barrier(Consistency::Linearizable, 0, PATIENCE)
+        .await
+        .expect("confirmed");
+    let point = follower
+        .read_barrier(stale, revision, PATIENCE)
+        .await
+        .expect("it comes");
     assert!(point.revision >= revision);
 
     let short = Duration::from_millis(50);
-    let error = follower.read_barrier(stale, revision + 100, short).await.expect_err("never reached");
-    assert!(matches!(error, ReadError::Behind { wanted, .. } if wanted == revision + 100), "{error:?}");
-    let never = Consistency::Stale { max: Some(Duration::ZERO) };
-    let error = follower.read_barrier(never, 0, short).await.expect_err("always older than nothing");
+    let error = follower
+        .read_barrier(stale, revision + 100, short)
+        .await
+        .expect_err("never reached");
+    assert!(
+        matches!(error, ReadError::Behind { wanted, .. } if wanted == revision + 100),
+        "{error:?}"
+    );
+    let never = Consistency::Stale {
+        max: Some(Duration::ZERO),
+    };
+    let error = follower
+        .read_barrier(never, 0, short)
+        .await
+        .expect_err("always older than nothing");
     assert!(matches!(error, ReadError::TooStale { age: Some(_), .. }), "{error:?}");
     cluster.stop().await;
 }

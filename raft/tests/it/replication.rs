@@ -22,12 +22,24 @@ async fn every_node_takes_writes() {
         }
     }
     let statuses: Vec<_> = cluster.nodes.iter().map(|node| node.consensus().status()).collect();
-    assert!(statuses.iter().all(|status| status.cluster_id == statuses[0].cluster_id));
-    assert_eq!(statuses.iter().map(|status| status.node_id).collect::<Vec<_>>(), vec![1, 2, 3]);
+    assert!(
+        statuses
+            .iter()
+            .all(|status| status.cluster_id == statuses[0].cluster_id)
+    );
+    assert_eq!(
+        statuses.iter().map(|status| status.node_id).collect::<Vec<_>>(),
+        vec![1, 2, 3]
+    );
     assert_eq!(statuses.iter().filter(|status| status.role == Role::Leader).count(), 1);
     for status in &statuses {
         assert_eq!(status.members.len(), 3);
-        assert!(status.members.iter().all(|member| member.voter && member.http_address.ends_with(".example:2000")));
+        assert!(
+            status
+                .members
+                .iter()
+                .all(|member| member.voter && member.http_address.ends_with(".example:2000"))
+        );
         assert!(status.leader.is_some() && status.applied_index > 0 && status.leader_contact.is_some());
     }
     cluster.stop().await;
@@ -47,14 +59,20 @@ async fn concurrent_writes_share_entries() {
     let mut revisions = Vec::new();
     for write in futures::future::join_all(writes).await {
         let outcome = write.expect("no panic").expect("written");
-        assert!(matches!(outcome.result, Some(outcome::Result::KeyWritten(_))), "{outcome:?}");
+        assert!(
+            matches!(outcome.result, Some(outcome::Result::KeyWritten(_))),
+            "{outcome:?}"
+        );
         revisions.push(outcome.revision);
     }
     revisions.sort_unstable();
     revisions.dedup();
     assert_eq!(revisions.len(), WRITES, "each write has a revision of its own");
     let after = cluster.nodes[leader].store().progress().borrow().clone();
-    assert!(after.applied_index - before.applied_index < WRITES as u64, "writes share entries");
+    assert!(
+        after.applied_index - before.applied_index < WRITES as u64,
+        "writes share entries"
+    );
     assert!(after.elapsed_ms >= before.elapsed_ms);
     cluster.stop().await;
 }
@@ -89,11 +107,19 @@ async fn without_a_quorum_nothing_is_written() {
     let mut cluster = Cluster::started(3).await;
     let leader = cluster.leader().await;
     let alone = cluster.follower().await;
-    for number in (0..3).filter(|number| *number != alone && *number != leader).chain([leader]).collect::<Vec<_>>() {
+    for number in (0..3)
+        .filter(|number| *number != alone && *number != leader)
+        .chain([leader])
+        .collect::<Vec<_>>()
+    {
         cluster.nodes[number].stop().await;
     }
     let deadline = std::time::Duration::from_secs(3);
-    let error = cluster.nodes[alone].consensus().propose(put("lost", "x"), deadline).await.expect_err("no quorum");
+    let error = cluster.nodes[alone]
+        .consensus()
+        .propose(put("lost", "x"), deadline)
+        .await
+        .expect_err("no quorum");
     assert!(matches!(error, ProposeError::NoLeader), "{error:?}");
     cluster.stop().await;
 }
@@ -103,7 +129,11 @@ async fn without_a_quorum_nothing_is_written() {
 async fn a_command_too_large_is_refused() {
     let mut cluster = Cluster::started(1).await;
     let value = "x".repeat(blox_raft::COMMAND_BYTES_MAX);
-    let error = cluster.nodes[0].consensus().propose(put("k", &value), PATIENCE).await.expect_err("too large");
+    let error = cluster.nodes[0]
+        .consensus()
+        .propose(put("k", &value), PATIENCE)
+        .await
+        .expect_err("too large");
     assert!(matches!(error, ProposeError::TooLarge { .. }), "{error:?}");
     cluster.stop().await;
 }
@@ -124,8 +154,18 @@ async fn duties_propose_in_their_own_term_only() {
     propose(leader, term).await.expect("it leads in that term");
     assert!(matches!(propose(leader, term + 1).await, Err(ProposeError::NotLeader)));
     assert!(matches!(propose(follower, term).await, Err(ProposeError::NotLeader)));
-    cluster.nodes[leader].consensus().confirm_leadership(term, PATIENCE).await.expect("a quorum confirms");
-    assert!(cluster.nodes[follower].consensus().confirm_leadership(term, PATIENCE).await.is_err());
+    cluster.nodes[leader]
+        .consensus()
+        .confirm_leadership(term, PATIENCE)
+        .await
+        .expect("a quorum confirms");
+    assert!(
+        cluster.nodes[follower]
+            .consensus()
+            .confirm_leadership(term, PATIENCE)
+            .await
+            .is_err()
+    );
     assert!(cluster.nodes[leader].consensus().has_recent_quorum(PATIENCE));
     cluster.stop().await;
 }

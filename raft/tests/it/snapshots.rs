@@ -6,7 +6,12 @@ use blox_raft::SnapshotPolicy;
 
 use crate::cluster::{Cluster, PATIENCE, caught_up, local};
 
-const SMALL: SnapshotPolicy = SnapshotPolicy { entries: 20, bytes: 1 << 30, keep_entries: 5, keep_bytes: 1 << 30 };
+const SMALL: SnapshotPolicy = SnapshotPolicy {
+    entries: 20,
+    bytes: 1 << 30,
+    keep_entries: 5,
+    keep_bytes: 1 << 30,
+};
 
 /// It gets a snapshot over the wire, then the rest of the log, and survives a restart with it.
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +22,9 @@ async fn a_node_away_past_the_purge_gets_a_snapshot() {
     cluster.nodes[away].stop().await;
     let leader = cluster.leader().await;
     for number in 0..100 {
-        cluster.nodes[leader].put(&format!("k{number}"), &format!("v{number}")).await;
+        cluster.nodes[leader]
+            .put(&format!("k{number}"), &format!("v{number}"))
+            .await;
     }
     let snapshot = cluster.nodes[leader].consensus().status().snapshot_index;
     assert!(snapshot > 50, "a snapshot stands at {snapshot}");
@@ -27,7 +34,10 @@ async fn a_node_away_past_the_purge_gets_a_snapshot() {
     caught_up(&cluster.nodes[away], revision).await;
     let metric = |number: usize, wanted: &str| {
         let metrics = cluster.nodes[number].consensus().metrics();
-        metrics.iter().find(|(name, _)| *name == wanted).map_or(0.0, |(_, value)| *value)
+        metrics
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map_or(0.0, |(_, value)| *value)
     };
     // Readers are told of the new state a moment before it is counted.
     let counted = async {
@@ -35,10 +45,15 @@ async fn a_node_away_past_the_purge_gets_a_snapshot() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, counted).await.expect("it came as a snapshot");
+    tokio::time::timeout(PATIENCE, counted)
+        .await
+        .expect("it came as a snapshot");
     assert!(metric(away, "blox_raft_snapshot_received_bytes_total") > 0.0);
     for number in [0, 50, 99] {
-        assert_eq!(cluster.nodes[away].get(&format!("k{number}")).await, Some(format!("v{number}")));
+        assert_eq!(
+            cluster.nodes[away].get(&format!("k{number}")).await,
+            Some(format!("v{number}"))
+        );
     }
     let leader_hash = cluster.nodes[leader].store().state_hash().expect("readable");
     assert_eq!(cluster.nodes[away].store().state_hash().expect("readable"), leader_hash);
@@ -54,7 +69,12 @@ async fn a_node_away_past_the_purge_gets_a_snapshot() {
 /// The policy counts bytes too: few large entries bring a snapshot as many small ones do.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_log_bring_a_snapshot() {
-    let policy = SnapshotPolicy { entries: 1_000_000, bytes: 4 << 20, keep_entries: 1_000_000, keep_bytes: 2 << 20 };
+    let policy = SnapshotPolicy {
+        entries: 1_000_000,
+        bytes: 4 << 20,
+        keep_entries: 1_000_000,
+        keep_bytes: 2 << 20,
+    };
     let mut cluster = Cluster::new(1, policy);
     cluster.start().await;
     let value = "x".repeat(1 << 20);
@@ -67,6 +87,8 @@ async fn bytes_of_log_bring_a_snapshot() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, snapshot).await.expect("a snapshot is taken");
+    tokio::time::timeout(PATIENCE, snapshot)
+        .await
+        .expect("a snapshot is taken");
     cluster.stop().await;
 }
