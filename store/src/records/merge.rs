@@ -122,7 +122,7 @@ pub fn merge(existing: Option<&ResourceRecord>, observation: &Observation) -> Re
         source: observation.source.clone(),
         cluster_arn: observation.cluster_arn.clone(),
         arn: observation.arn.clone(),
-        v1_entity: v1_entity(kind, &change.shown).into(),
+        v1_entity: v1_entity(kind, &observation.cluster_arn, &change.shown).into(),
         fields: Some(fields(
             kind,
             &observation.cluster_arn,

@@ -13,21 +13,25 @@ use super::normalise::Document;
 use crate::proto::ResourceKind;
 
 /// The entity of a task or container instance out of its shown document; empty where Blox 0.3 cannot show it: clusters, tasks on no
-/// container instance (Fargate), records that lack a required field or have one of another type.
-pub fn v1_entity(kind: ResourceKind, shown: &Document) -> Vec<u8> {
+/// container instance (Fargate), records that lack a required field or have one of another type. `cluster_arn` is the record's own:
+/// DescribeContainerInstances does not name the cluster of what it shows, events do.
+pub fn v1_entity(kind: ResourceKind, cluster_arn: &str, shown: &Document) -> Vec<u8> {
     match kind {
-        ResourceKind::Task => convert::<Task>(shown),
-        ResourceKind::Instance => convert::<ContainerInstance>(shown),
+        ResourceKind::Task => convert(shown, |_: &mut Task<'_>| {}),
+        ResourceKind::Instance => convert(shown, |instance: &mut ContainerInstance<'_>| {
+            instance.cluster_arn.get_or_insert_with(|| cluster_arn.to_owned());
+        }),
         ResourceKind::Cluster | ResourceKind::Unspecified => None,
     }
     .unwrap_or_default()
 }
 
-fn convert<'a, Entity>(shown: &'a Document) -> Option<Vec<u8>>
+fn convert<'a, Entity>(shown: &'a Document, complete: impl FnOnce(&mut Entity)) -> Option<Vec<u8>>
 where
     Entity: Deserialize<'a> + Serialize,
 {
-    let entity = Entity::deserialize(shown).ok()?;
+    let mut entity = Entity::deserialize(shown).ok()?;
+    complete(&mut entity);
     let mut bytes = Vec::new();
     entity
         .serialize(&mut Serializer::with_formatter(&mut bytes, GoFormatter))
@@ -130,7 +134,7 @@ struct ContainerInstance<'a> {
     #[serde(borrow)]
     attributes: Option<Vec<NameAndValue<'a>>>,
     #[serde(rename(deserialize = "clusterArn", serialize = "clusterARN"))]
-    cluster_arn: &'a str,
+    cluster_arn: Option<String>,
     #[serde(rename(deserialize = "containerInstanceArn", serialize = "containerInstanceARN"))]
     container_instance_arn: &'a str,
     #[serde(rename = "registeredResources", deserialize_with = "resources")]
@@ -255,9 +259,23 @@ mod tests {
     use super::*;
     use crate::records::normalise::normalise;
 
+    /// The cluster of the record that a document belongs to.
+    const CLUSTER: &str = "arn:aws:ecs:us-west-2:123456789012:cluster/alpha";
+
+    /// DescribeContainerInstances does not name the cluster; the record does.
+    #[test]
+    fn a_described_instance_gets_its_cluster_from_the_record() {
+        let told = normalise(INSTANCE.as_bytes()).expect("a readable document");
+        let mut described = told.clone();
+        described.remove("clusterArn");
+        let entity = v1_entity(ResourceKind::Instance, CLUSTER, &described);
+        assert!(!entity.is_empty());
+        assert_eq!(entity, v1_entity(ResourceKind::Instance, "another", &told));
+    }
+
     fn entity(kind: ResourceKind, json: &str) -> String {
         let shown = normalise(json.as_bytes()).expect("a readable document");
-        String::from_utf8(v1_entity(kind, &shown)).expect("text")
+        String::from_utf8(v1_entity(kind, CLUSTER, &shown)).expect("text")
     }
 
     const INSTANCE: &str = r#"{"agentConnected":true,"attributes":[{"name":"com.amazonaws.ecs.capability.logging-driver.syslog"},{"name":"ecs.ami-id","value":"ami-1"}],
@@ -331,13 +349,12 @@ mod tests {
         ] {
             let mut shown = normalise(PENDING_TASK.as_bytes()).expect("a readable document");
             shown.remove(required);
-            assert!(v1_entity(ResourceKind::Task, &shown).is_empty(), "{required} missing");
+            assert!(v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(), "{required} missing");
             shown.insert(required.into(), Value::Null);
-            assert!(v1_entity(ResourceKind::Task, &shown).is_empty(), "{required} null");
+            assert!(v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(), "{required} null");
         }
         for required in [
             "agentConnected",
-            "clusterArn",
             "containerInstanceArn",
             "registeredResources",
             "remainingResources",
@@ -347,7 +364,7 @@ mod tests {
             let mut shown = normalise(INSTANCE.as_bytes()).expect("a readable document");
             shown.remove(required);
             assert!(
-                v1_entity(ResourceKind::Instance, &shown).is_empty(),
+                v1_entity(ResourceKind::Instance, CLUSTER, &shown).is_empty(),
                 "{required} missing"
             );
         }
@@ -397,7 +414,7 @@ mod tests {
             "startedBy".into(),
             Value::from("<a href=\"x\">&\u{2028}\u{2029}\\/\n\r\t\u{8}\u{c}\u{1}\u{7f}ü"),
         );
-        let entity = String::from_utf8(v1_entity(ResourceKind::Task, &shown)).expect("text");
+        let entity = String::from_utf8(v1_entity(ResourceKind::Task, CLUSTER, &shown)).expect("text");
         let expected = "\"startedBy\":\"\\u003ca href=\\\"x\\\"\\u003e\\u0026\\u2028\\u2029\\\\/\\n\\r\\t\\u0008\\u000c\\u0001\u{7f}ü\"";
         assert!(entity.contains(expected), "{entity}\nlacks\n{expected}");
     }
