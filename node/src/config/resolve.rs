@@ -20,8 +20,8 @@ const HTTP_PORT: u16 = 2000;
 const PEER_PORT: u16 = 2010;
 /// Between two passes of reconcile over one source.
 const RECONCILE_PAUSE: Duration = Duration::from_millis(blox_ecs::RECONCILE_PAUSE_MS_DEFAULT);
-/// What is logged.
-const LOG_LEVEL: &str = "info";
+/// What is logged: openraft says at info what only its authors can use.
+const LOG_LEVEL: &str = "info,openraft=warn";
 /// Longest name of a node or source, bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// An election time-out must allow for so many lost heartbeats.

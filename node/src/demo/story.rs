@@ -19,6 +19,8 @@ const LEADER_MS: u64 = 300;
 const RETRY_MS: u64 = 200;
 /// Attempts to take the watch up before the demo gives up: no node has answered for about a minute.
 const ATTEMPTS_MAX: usize = 300;
+/// Instances that are known before the story begins: the largest page there is.
+const INSTANCES_KNOWN_MAX: usize = 1_000;
 /// Longest line of a watch.
 const LINE_BYTES_MAX: usize = 8 << 20;
 
@@ -43,7 +45,13 @@ impl Story {
     pub async fn from_now(nodes: &Nodes) -> anyhow::Result<Story> {
         let cluster = nodes.get("/v2/cluster").await?;
         let revision = cluster["revision"].as_u64().context("a node does not say its revision")?;
-        Ok(Story { next_revision: revision + 1, position: 0, teller: Teller::default() })
+        let mut teller = Teller::default();
+        // What is there already is no news.
+        let instances = nodes.get(&format!("/v2/instances?limit={INSTANCES_KNOWN_MAX}&min_revision={revision}")).await?;
+        for item in instances["items"].as_array().into_iter().flatten() {
+            teller.instance(item, &item["document"], false);
+        }
+        Ok(Story { next_revision: revision + 1, position: 0, teller })
     }
 
     /// Tells until no node can be followed any more.

@@ -32,7 +32,7 @@ impl Node {
         let data = directory.join(name);
         let text = format!(
             "name = {name:?}\ndata_directory = {data:?}\n{members}\n{sources}\n[http]\nlisten = {http:?}\n[peer]\nlisten = {peer:?}\n\
-             [timing]\nheartbeat = \"100ms\"\nelection_min = \"500ms\"\nelection_max = \"1s\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n{more}\n",
+             [timing]\nheartbeat = \"100ms\"\nelection_min = \"500ms\"\nelection_max = \"1s\"\n[log]\nformat = \"json\"\nlevel = \"info,openraft=warn\"\n{more}\n",
             members = options.members,
             sources = options.sources,
             more = options.more,
