@@ -45,13 +45,12 @@ pub(crate) fn log_id_from_proto(id: &proto::LogId) -> LogId {
     log_id(id.term, id.index)
 }
 
-/// A log id as the store keeps it beside the state.
+/// A log id's bytes; none for (0, 0).
 pub(crate) fn encode_log_id(id: &LogId) -> Bytes {
     log_id_to_proto(id).encode_to_vec().into()
 }
 
-/// The inverse of [`encode_log_id`]. No bytes: nothing was applied yet. (The id of term 0, index 0 has no bytes either, so it is written
-/// with both fields by [`encode_stored_log_id`].)
+/// The inverse of [`encode_stored_log_id`]. No bytes: nothing was applied yet.
 pub(crate) fn decode_stored_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecError> {
     match bytes.split_first() {
         None => Ok(None),
@@ -59,7 +58,7 @@ pub(crate) fn decode_stored_log_id(bytes: &[u8]) -> Result<Option<LogId>, CodecE
     }
 }
 
-/// A log id behind a version byte, so that the first one of all, (0, 0), is not empty.
+/// A log id as the store keeps it beside the state: behind a version byte, so that the first one of all, (0, 0), is not empty.
 pub(crate) fn encode_stored_log_id(id: &LogId) -> Bytes {
     let mut bytes = vec![STORED_LOG_ID_VERSION];
     bytes.extend_from_slice(&encode_log_id(id));

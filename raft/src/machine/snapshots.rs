@@ -268,3 +268,91 @@ fn link_files(from: &Path, to: &Path) -> io::Result<()> {
     }
     File::open(to)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use blox_store::LogEntry;
+
+    use super::*;
+    use crate::types::log_id;
+
+    fn apply_blank(store: &Store, index: u64) {
+        let id = log_id(1, index);
+        let entry = LogEntry {
+            index: position(Some(&id)),
+            log_id: codec::encode_stored_log_id(&id),
+            membership: None,
+            payload: None,
+        };
+        store.apply(&[entry]).expect("applied");
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .expect("listed")
+            .map(|item| item.expect("listed").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// A start keeps the newest whole snapshot and removes everything else: half ones, older ones, another cluster's.
+    #[test]
+    fn a_start_keeps_the_newest_whole_snapshot_only() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let store = Store::in_memory();
+        apply_blank(&store, 0);
+        let snapshots = Snapshots::open(path, "ours").expect("opened");
+        let built = snapshots.build(&store).expect("built");
+        let kept = names(path);
+        assert_eq!(kept.len(), 1);
+        drop((built, snapshots));
+
+        for half in ["building-1", "incoming-2", "snapshot-without-manifest"] {
+            fs::create_dir_all(path.join(half).join(STATE)).expect("created");
+        }
+        fs::write(path.join("stray"), b"x").expect("written");
+        let snapshots = Snapshots::open(path, "ours").expect("opened");
+        assert_eq!(names(path), kept);
+        assert_eq!(snapshots.current_position(), 1);
+        drop(snapshots);
+        let snapshots = Snapshots::open(path, "theirs").expect("opened");
+        assert!(snapshots.current().is_none() && names(path).is_empty());
+    }
+
+    /// An older snapshot stays on disk for who still reads it, and no longer.
+    #[test]
+    fn an_old_snapshot_goes_with_its_last_reader() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::in_memory();
+        let snapshots = Snapshots::open(directory.path(), "ours").expect("opened");
+        apply_blank(&store, 0);
+        let reader = snapshots.build(&store).expect("built");
+        apply_blank(&store, 1);
+        drop(snapshots.build(&store).expect("built"));
+        assert_eq!(snapshots.current_position(), 2);
+        assert!(reader.state_path().exists());
+        drop(reader);
+        assert_eq!(names(directory.path()).len(), 1);
+    }
+
+    /// What arrives and never becomes whole leaves nothing behind; nor does what its manifest belies.
+    #[test]
+    fn half_snapshots_are_never_seen() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::in_memory();
+        apply_blank(&store, 0);
+        let snapshots = Snapshots::open(directory.path(), "ours").expect("opened");
+        drop(snapshots.receive().expect("a place"));
+        let built = snapshots.build(&store).expect("built");
+        let incoming = snapshots.receive().expect("a place");
+        link_files(&built.state_path(), &incoming.state_path()).expect("copied");
+        let lying = SnapshotManifest {
+            applied: Some(codec::log_id_to_proto(&log_id(9, 9))),
+            ..built.manifest().clone()
+        };
+        assert!(incoming.finish(lying).is_err());
+        assert_eq!(names(directory.path()).len(), 1, "only the built one is left");
+    }
+}
