@@ -238,22 +238,29 @@ async fn an_empty_list_gets_a_second_look() {
     running.stop().await;
 }
 
-/// A resource that changed since it was read before the lists is not forgotten: the command carries the revision read then.
+/// A resource that changed after it was read, while the lists ran, is not forgotten: the command carries the revision read before them.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_read_before_the_lists_is_forgotten() {
     let (ecs, state) = (ecs_with("prod", 1, 0), FakeState::new());
     let running = run(&ecs, &state, &[]);
     running.wait(5).await;
     let arn = instance_arn("prod", "i0000");
-    ecs.change(|world| world.cluster("prod").instances.clear());
-    running.wait(50).await;
-    // An event touches it in every millisecond from here on, so also between the read and the command.
-    for _ in 0..40_000 {
-        state.put(ResourceKind::Instance, "prod", &arn);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let (touched, touching) = (arn.clone(), state.clone());
+    ecs.change(|world| {
+        world.cluster("prod").instances.clear();
+        world.on_call = Some(Arc::new(move |request| {
+            let is_there = touching.holds(ResourceKind::Instance, &touched);
+            if request.operation() == "ListContainerInstances" && is_there {
+                touching.put(ResourceKind::Instance, "prod", &touched);
+            }
+        }));
+    });
+    running.wait(120).await;
     assert!(running.forget_commands() > 0, "the pass never tried");
     assert!(state.holds(ResourceKind::Instance, &arn));
+    ecs.change(|world| world.on_call = None);
+    running.wait(30).await;
+    assert!(!state.holds(ResourceKind::Instance, &arn));
     running.stop().await;
 }
 

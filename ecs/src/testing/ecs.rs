@@ -36,7 +36,12 @@ pub(crate) struct World {
     /// Describe leaves out what it does not know, without a failure.
     pub(crate) silent: bool,
     pub(crate) calls: Vec<EcsRequest>,
+    /// Happens with each call, before it is answered.
+    pub(crate) on_call: Option<OnCall>,
 }
+
+/// What happens with a call.
+pub(crate) type OnCall = Arc<dyn Fn(&EcsRequest) + Send + Sync>;
 
 /// An ECS in memory.
 pub(crate) struct FakeEcs {
@@ -190,6 +195,9 @@ impl EcsApi for FakeEcs {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let mut world = self.world.lock();
             world.calls.push(request.clone());
+            if let Some(on_call) = &world.on_call {
+                on_call(&request);
+            }
             world.answer(&request).map(Bytes::from)
         }
         .boxed()
