@@ -85,6 +85,7 @@ async fn act(cluster: &mut Cluster, options: &Options, screen: &Screen) -> anyho
         deploy(&nodes, name, screen).await?;
     }
     screen.introduce(cluster);
+    let pids = cluster.nodes().iter().map(|node| (node.name.clone(), node.pid)).collect();
     let ending = async {
         match options.run_for {
             Some(time) => tokio::time::sleep(time.saturating_sub(started.elapsed())).await,
@@ -93,7 +94,7 @@ async fn act(cluster: &mut Cluster, options: &Options, screen: &Screen) -> anyho
     };
     tokio::select! {
         () = ending => {}
-        failed = story.tell(&nodes, screen) => return failed.map(|()| ExitCode::FAILURE),
+        failed = story.tell(&nodes, &pids, screen) => return failed.map(|()| ExitCode::FAILURE),
         ended = watch_children(cluster, screen) => return ended.map(|()| ExitCode::FAILURE),
     }
     let verdict = verdict::reach(cluster, &nodes, Duration::from_secs(VERDICT_SECONDS_MAX)).await;

@@ -98,8 +98,7 @@ fn introduction(nodes: &[Node], simulator_url: &str) -> String {
          \x20 curl -s '{}/v2/environments/agent-alpha'\n\
          \x20 curl -sN '{}/v2/watch?kinds=task,instance'\n\
          \x20 curl -s -X PUT '{}/v2/environments/agent-alpha' -d '{{\"cluster\":\"alpha\",\"task_definition\":\"agent:2\",\"max_unavailable\":2}}'\n\
-         Kill the leader (its name stands in /v2/cluster, its pid above), and see another one take over:\n\
-         \x20 kill -9 PID\n",
+         Kill whichever node you like (kill -9 PID): the others go on, and so does what you read here. Ctrl-C stops everything.\n",
         first.url, second.url, third.url, second.url, third.url
     );
     text

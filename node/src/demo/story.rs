@@ -1,6 +1,6 @@
 //! What happens, one line each: changes from `/v2/watch`, taken up on another node when one dies, and changes of the leader.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -33,6 +33,9 @@ pub struct Story {
     teller: Teller,
 }
 
+/// Process ids of the nodes, by name.
+pub type Pids = BTreeMap<String, u32>;
+
 /// What was last told of each thing, so that only news is told.
 #[derive(Default)]
 struct Teller {
@@ -55,10 +58,10 @@ impl Story {
     }
 
     /// Tells until no node can be followed any more.
-    pub async fn tell(&mut self, nodes: &Nodes, screen: &Screen) -> anyhow::Result<()> {
+    pub async fn tell(&mut self, nodes: &Nodes, pids: &Pids, screen: &Screen) -> anyhow::Result<()> {
         tokio::select! {
             ended = self.follow(nodes, screen) => ended,
-            () = tell_of_leaders(nodes, screen) => Ok(()),
+            () = tell_of_leaders(nodes, pids, screen) => Ok(()),
         }
     }
 
@@ -222,7 +225,7 @@ fn short(id: &str) -> &str {
 }
 
 /// Tells of each new leader, as the nodes themselves know it.
-async fn tell_of_leaders(nodes: &Nodes, screen: &Screen) {
+async fn tell_of_leaders(nodes: &Nodes, pids: &Pids, screen: &Screen) {
     let mut told = (0, String::new());
     loop {
         for url in nodes.urls() {
@@ -231,11 +234,13 @@ async fn tell_of_leaders(nodes: &Nodes, screen: &Screen) {
             if leader.is_empty() || term < told.0 || (term, &leader) == (told.0, &told.1) {
                 continue;
             }
-            let sentence = match told.1.as_str() {
-                "" => format!("{leader} leads, in term {term}"),
-                before if before == leader => format!("{leader} leads again, in term {term}"),
-                before => format!("{leader} leads after {before}, in term {term}"),
+            let before = match told.1.as_str() {
+                "" => String::new(),
+                before if before == leader => " again".to_owned(),
+                before => format!(" after {before}"),
             };
+            let hint = pids.get(&leader).map_or(String::new(), |pid| format!("; to see another one do it: kill -9 {pid}"));
+            let sentence = format!("{leader} leads{before}, in term {term}{hint}");
             screen.say("leader", json!({"leader": leader, "term": term}), &sentence);
             told = (term, leader);
         }

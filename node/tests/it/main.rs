@@ -10,6 +10,7 @@ mod invariants;
 mod leader_killed;
 mod roll_out;
 mod same_answers;
+mod single_node;
 mod streams;
 mod third_party;
 mod two_regions;

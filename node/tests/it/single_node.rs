@@ -1,0 +1,93 @@
+//! One node by itself: what it does with its log and with signals.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use crate::harness::{Client, Cluster, DEADLINE, Port, Process, eventually};
+
+/// Arguments of a cluster of one, without any source.
+fn arguments(http: &Port, peer: &Port, data: &std::path::Path) -> Vec<String> {
+    let members = format!("alone={}", peer.address());
+    let data = data.join("data").display().to_string();
+    ["node", "--name", "alone", "--data-directory", &data, "--http-listen", &http.address(), "--peer-listen", &peer.address()]
+        .into_iter()
+        .chain(["--initial-members", &members])
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn ready(client: &Client, http: &Port) {
+    let url = format!("http://{}/readyz", http.address());
+    eventually("ready", DEADLINE, || async {
+        match client.get(&url).await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            Ok(answer) => Err(answer.text()),
+            Err(error) => Err(error),
+        }
+    })
+    .await;
+}
+
+/// Nobody reads its log, and the pipe is full: the node goes on, drops lines, and counts them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_reader_that_blocks_does_not_block_the_node() {
+    let directory = Cluster::directory();
+    let (http, peer, client) = (Port::take(), Port::take(), Client::new());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    command.args(arguments(&http, &peer, directory.path())).args(["--log-level", "trace", "--log-format", "json"]);
+    // Held open, never read.
+    let _node = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+    ready(&client, &http).await;
+    let dropped = async || {
+        let page = client.get(&format!("http://{}/metrics", http.address())).await.expect("metrics").text();
+        let line = page.lines().find(|line| line.starts_with("blox_log_lines_dropped_total ")).expect("the counter is there").to_owned();
+        line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).expect("a number")
+    };
+    let began = Instant::now();
+    let mut written = 0;
+    while dropped().await == 0.0 {
+        assert!(began.elapsed() < DEADLINE, "nothing was dropped after {written} writes");
+        let url = format!("http://{}/v2/kv/key-{written}", http.address());
+        let answer = client.ask(Method::PUT, &url, &[], Some(b"value".to_vec())).await.expect("the node goes on");
+        assert!(answer.is_success(), "{}", answer.text());
+        written += 1;
+    }
+    let url = format!("http://{}/v2/kv/after", http.address());
+    let answer = client.ask(Method::PUT, &url, &[], Some(b"value".to_vec())).await.expect("the node goes on after lines were dropped");
+    assert!(answer.is_success(), "{}", answer.text());
+}
+
+/// Each line of the log says node, term and session; the first signal waits for a request under way, the second does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_at_once() {
+    let directory = Cluster::directory();
+    let (http, peer, client) = (Port::take(), Port::take(), Client::new());
+    let mut arguments = arguments(&http, &peer, directory.path());
+    arguments.extend(["--log-format", "json"].map(str::to_owned));
+    let mut node = Process::blox("alone", &arguments, &[], directory.path());
+    ready(&client, &http).await;
+    let mut slow = TcpStream::connect(http.address()).expect("it listens");
+    slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf").expect("it reads");
+    node.terminate();
+    eventually("the graceful stop begins", DEADLINE, || async {
+        let log = node.log();
+        if log.contains("\"stopping; a second signal ends at once\"") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    node.terminate();
+    let began = Instant::now();
+    let status = node.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", node.last_words());
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    let log = node.log();
+    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.len() > 3, "{log}");
+    for line in &lines {
+        assert!(line["node"] == "alone" && line["term"].is_u64() && line["session"].is_u64(), "{line}");
+    }
+    assert!(lines.iter().any(|line| line["session"].as_u64() > Some(0)), "the leader's lines say its session: {log}");
+}
