@@ -40,7 +40,9 @@ fn wall_time_of(at_elapsed_ms: u64, now_elapsed_ms: u64, wall_ms: i64) -> Option
     if at_elapsed_ms == 0 {
         return None;
     }
-    let ahead_ms = i64::try_from(at_elapsed_ms).ok()?.checked_sub(i64::try_from(now_elapsed_ms).ok()?)?;
+    let ahead_ms = i64::try_from(at_elapsed_ms)
+        .ok()?
+        .checked_sub(i64::try_from(now_elapsed_ms).ok()?)?;
     wall_ms.checked_add(ahead_ms)
 }
 

@@ -18,7 +18,10 @@ pub struct EcsLauncher(pub Arc<Sources>);
 
 impl EcsLauncher {
     fn source(&self, name: &str) -> Result<&Source, CallError> {
-        let source = self.0.get(name).ok_or_else(|| CallError::NotSent(format!("this node has no source {name:?}; see its configuration")))?;
+        let source = self
+            .0
+            .get(name)
+            .ok_or_else(|| CallError::NotSent(format!("this node has no source {name:?}; see its configuration")))?;
         Ok(source.as_ref())
     }
 }
@@ -41,23 +44,38 @@ impl Launcher for EcsLauncher {
             reason: failure.reason,
             detail: failure.detail,
         });
-        Ok(StartAnswer { tasks: answer.tasks, failures: failures.collect() })
+        Ok(StartAnswer {
+            tasks: answer.tasks,
+            failures: failures.collect(),
+        })
     }
 
     async fn stop_task(&self, request: StopTask) -> Result<Option<Observation>, CallError> {
         let source = self.source(&request.source)?;
         check_time(request.send_by)?;
-        within(request.within, source.stop_task(&request.cluster_arn, &request.task_arn, &request.reason)).await
+        within(
+            request.within,
+            source.stop_task(&request.cluster_arn, &request.task_arn, &request.reason),
+        )
+        .await
     }
 
     async fn list_tasks_started_by(&self, request: ListTasks) -> Result<Vec<String>, CallError> {
         let source = self.source(&request.source)?;
-        within(request.within, source.list_tasks_started_by(&request.cluster_arn, &request.started_by)).await
+        within(
+            request.within,
+            source.list_tasks_started_by(&request.cluster_arn, &request.started_by),
+        )
+        .await
     }
 
     async fn describe_tasks(&self, request: DescribeTasks) -> Result<Vec<Observation>, CallError> {
         let source = self.source(&request.source)?;
-        let described = within(request.within, source.describe_tasks(&request.cluster_arn, &request.task_arns)).await?;
+        let described = within(
+            request.within,
+            source.describe_tasks(&request.cluster_arn, &request.task_arns),
+        )
+        .await?;
         Ok(described.observations)
     }
 }
@@ -65,13 +83,18 @@ impl Launcher for EcsLauncher {
 /// A call that was held up too long since leadership was confirmed is not made.
 fn check_time(send_by: Instant) -> Result<(), CallError> {
     match Instant::now().checked_duration_since(send_by) {
-        Some(late) if !late.is_zero() => Err(CallError::NotSent(format!("{late:?} late: leadership was confirmed too long ago"))),
+        Some(late) if !late.is_zero() => Err(CallError::NotSent(format!(
+            "{late:?} late: leadership was confirmed too long ago"
+        ))),
         _ => Ok(()),
     }
 }
 
 /// Waits for the answer that long; past it, what became of the call is not known.
-async fn within<T>(deadline: Duration, call: impl Future<Output = Result<T, blox_ecs::CallError>>) -> Result<T, CallError> {
+async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, blox_ecs::CallError>>,
+) -> Result<T, CallError> {
     match tokio::time::timeout(deadline, call).await {
         Ok(answer) => answer.map_err(call_error),
         Err(_) => Err(CallError::Unknown(format!("no answer within {deadline:?}"))),
@@ -94,10 +117,20 @@ mod tests {
     #[tokio::test]
     async fn a_call_without_an_answer_is_unknown() {
         let call = std::future::pending::<Result<(), blox_ecs::CallError>>();
-        assert!(matches!(within(Duration::from_millis(1), call).await, Err(CallError::Unknown(_))));
-        let unknown = blox_ecs::CallError::Unknown { operation: "StartTask", code: None, cause: "reset".into() };
+        assert!(matches!(
+            within(Duration::from_millis(1), call).await,
+            Err(CallError::Unknown(_))
+        ));
+        let unknown = blox_ecs::CallError::Unknown {
+            operation: "StartTask",
+            code: None,
+            cause: "reset".into(),
+        };
         assert!(matches!(call_error(unknown), CallError::Unknown(_)));
-        let not_sent = blox_ecs::CallError::NotSent { operation: "StartTask", cause: "budget".into() };
+        let not_sent = blox_ecs::CallError::NotSent {
+            operation: "StartTask",
+            cause: "budget".into(),
+        };
         assert!(matches!(call_error(not_sent), CallError::NotSent(_)));
     }
 
@@ -105,6 +138,9 @@ mod tests {
     #[test]
     fn a_late_call_is_not_sent() {
         assert!(check_time(Instant::now() + Duration::from_secs(60)).is_ok());
-        assert!(matches!(check_time(Instant::now() - Duration::from_millis(5)), Err(CallError::NotSent(_))));
+        assert!(matches!(
+            check_time(Instant::now() - Duration::from_millis(5)),
+            Err(CallError::NotSent(_))
+        ));
     }
 }

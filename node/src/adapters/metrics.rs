@@ -27,7 +27,11 @@ pub struct NodeMetrics {
 impl NodeMetrics {
     /// Gathers from these.
     pub fn new(sources: Arc<Sources>, dropped: DroppedLines) -> NodeMetrics {
-        NodeMetrics { sources, scheduler: Arc::default(), dropped }
+        NodeMetrics {
+            sources,
+            scheduler: Arc::default(),
+            dropped,
+        }
     }
 
     /// Where the scheduler counts.
@@ -42,8 +46,18 @@ impl MetricsSource for NodeMetrics {
             if REPLICATED.contains(&sample.name) {
                 continue;
             }
-            let labels: Vec<(&str, &str)> = sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            add(page, sample.name, "From the ECS boundary of this node.", &labels, sample.value);
+            let labels: Vec<(&str, &str)> = sample
+                .labels
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            add(
+                page,
+                sample.name,
+                "From the ECS boundary of this node.",
+                &labels,
+                sample.value,
+            );
         }
         for (name, value) in self.scheduler.values() {
             add(page, name, "From the scheduler of this node.", &[], value);
@@ -52,7 +66,12 @@ impl MetricsSource for NodeMetrics {
             add(page, name, "From the operating system.", &[], value);
         }
         let dropped = self.dropped.count() as f64;
-        page.counter("blox_log_lines_dropped_total", "Log lines dropped because nobody read them in time.", &[], dropped);
+        page.counter(
+            "blox_log_lines_dropped_total",
+            "Log lines dropped because nobody read them in time.",
+            &[],
+            dropped,
+        );
     }
 }
 

@@ -14,9 +14,18 @@ const STAT_FIELD_SYSTEM: usize = 12;
 pub fn readings() -> Vec<(&'static str, f64)> {
     let mut readings = Vec::new();
     let mut add = |name, value: Option<f64>| readings.extend(value.map(|value| (name, value)));
-    add("process_resident_memory_bytes", resident_bytes(&fs::read_to_string("/proc/self/status").unwrap_or_default()));
-    add("process_cpu_seconds_total", processor_seconds(&fs::read_to_string("/proc/self/stat").unwrap_or_default()));
-    add("process_open_fds", fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64));
+    add(
+        "process_resident_memory_bytes",
+        resident_bytes(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
+    );
+    add(
+        "process_cpu_seconds_total",
+        processor_seconds(&fs::read_to_string("/proc/self/stat").unwrap_or_default()),
+    );
+    add(
+        "process_open_fds",
+        fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64),
+    );
     readings
 }
 

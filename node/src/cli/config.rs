@@ -44,8 +44,16 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 /// What the configuration comes to, in one line.
 fn summary(config: &NodeConfig) -> String {
-    let members: Vec<&str> = config.initial_members.iter().map(|member| member.name.as_str()).collect();
-    let sources: Vec<String> = config.sources.iter().map(|source| format!("{} in {}", source.name, source.region)).collect();
+    let members: Vec<&str> = config
+        .initial_members
+        .iter()
+        .map(|member| member.name.as_str())
+        .collect();
+    let sources: Vec<String> = config
+        .sources
+        .iter()
+        .map(|source| format!("{} in {}", source.name, source.region))
+        .collect();
     format!(
         "well: node {} of {}, users at {}, peers at {}, data in {}, sources: {}",
         config.name,
@@ -53,6 +61,10 @@ fn summary(config: &NodeConfig) -> String {
         config.http.advertise,
         config.peer.advertise,
         config.data_directory.display(),
-        if sources.is_empty() { "none".to_owned() } else { sources.join(", ") }
+        if sources.is_empty() {
+            "none".to_owned()
+        } else {
+            sources.join(", ")
+        }
     )
 }

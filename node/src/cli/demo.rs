@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::runtime;
+use super::run_to_end;
 use crate::config::units::HumanDuration;
 use crate::demo::{self, Options};
 
@@ -29,7 +29,7 @@ pub struct Arguments {
 
 /// Runs it.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    runtime()?.block_on(demo::run(Options {
+    run_to_end(demo::run(Options {
         run_for: arguments.run_for.map(|HumanDuration(time)| time),
         base_port: arguments.base_port,
         data: arguments.data,

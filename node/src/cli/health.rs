@@ -24,7 +24,10 @@ pub struct Arguments {
 /// Exit code 0 where the answer is 200.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let deadline = Duration::from_secs(arguments.timeout_seconds);
-    let (status, body) = tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(ask(&arguments.url, deadline))?;
+    let (status, body) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(ask(&arguments.url, deadline))?;
     print!("{body}");
     if !body.ends_with('\n') {
         println!();
@@ -38,10 +41,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn ask(url: &str, deadline: Duration) -> anyhow::Result<(reqwest::StatusCode, String)> {
     let client = reqwest::Client::builder().no_proxy().timeout(deadline).build()?;
-    let mut answer = client.get(url).send().await.with_context(|| format!("no answer from {url}"))?;
+    let mut answer = client
+        .get(url)
+        .send()
+        .await
+        .with_context(|| format!("no answer from {url}"))?;
     let status = answer.status();
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.with_context(|| format!("the answer of {url} broke off"))? {
+    while let Some(chunk) = answer
+        .chunk()
+        .await
+        .with_context(|| format!("the answer of {url} broke off"))?
+    {
         let room = ANSWER_BYTES_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() == ANSWER_BYTES_MAX {

@@ -7,7 +7,9 @@ mod node;
 mod simulator;
 pub mod stdin;
 
+use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -48,7 +50,16 @@ impl Command {
     }
 }
 
-/// A runtime for one of the tools.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")
+/// How long threads may take to end once the work is done: a read that hangs on the disk must not keep the process.
+const THREADS_END_MS_MAX: u64 = 1_000;
+
+/// Runs a future on a runtime of its own, to its end.
+fn run_to_end<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_millis(THREADS_END_MS_MAX));
+    outcome
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use super::runtime;
+use super::run_to_end;
 use crate::config::{load, settings};
 use crate::logging::{Logging, Position};
 use crate::run;
@@ -31,7 +31,11 @@ struct Own {
 impl FromArgMatches for Arguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Arguments, clap::Error> {
         let own = Own::from_arg_matches(matches)?;
-        Ok(Arguments { file: own.file, exit_on_stdin_close: own.exit_on_stdin_close, settings: matches.clone() })
+        Ok(Arguments {
+            file: own.file,
+            exit_on_stdin_close: own.exit_on_stdin_close,
+            settings: matches.clone(),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -58,7 +62,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let outcome = runtime()?.block_on(run::node(loaded.config, position, logging.dropped_lines(), arguments.exit_on_stdin_close));
+    let outcome = run_to_end(run::node(
+        loaded.config,
+        position,
+        logging.dropped_lines(),
+        arguments.exit_on_stdin_close,
+    ));
     if let Err(error) = &outcome {
         tracing::error!(cause = %format!("{error:#}"), "the node ends");
     }

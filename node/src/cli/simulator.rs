@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use blox_simulator::{Preset, Simulator, SimulatorConfig};
 use clap::ValueEnum;
 
-use super::{runtime, stdin};
+use super::{run_to_end, stdin};
 use crate::run::signals::Signals;
 
 /// With what it begins.
@@ -49,7 +49,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         regions: arguments.regions,
         ..SimulatorConfig::default()
     };
-    runtime()?.block_on(async {
+    run_to_end(async {
         let mut signals = Signals::listen()?;
         let simulator = Simulator::start(config).await?;
         // The one line on standard output: whoever started it learns the port.

@@ -110,12 +110,18 @@ impl Layer {
 /// Reads TOML; an error says its line and, where a name is not known, the one that was probably meant.
 pub fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T, ConfigError> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let line = error
+            .span()
+            .map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         let mut message = error.message().trim_end().to_owned();
         if let Some(suggestion) = suggestion_for(&message) {
             message = format!("{message}; did you mean `{suggestion}`?");
         }
-        ConfigError::Parse { origin: origin.to_owned(), line, message }
+        ConfigError::Parse {
+            origin: origin.to_owned(),
+            line,
+            message,
+        }
     })
 }
 
@@ -150,14 +156,26 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_line_and_suggestion() {
         let message = refusal("name = \"a\"\ndata_dir = \"x\"\n");
-        assert!(message.starts_with("blox.toml, line 2: unknown field `data_dir`"), "{message}");
+        assert!(
+            message.starts_with("blox.toml, line 2: unknown field `data_dir`"),
+            "{message}"
+        );
         assert!(message.ends_with("did you mean `data_directory`?"), "{message}");
         let message = refusal("[http]\n\nlisten = \"127.0.0.1:1\"\nadvertize = \"x:1\"\n");
-        assert!(message.starts_with("blox.toml, line 4:") && message.contains("did you mean `advertise`?"), "{message}");
+        assert!(
+            message.starts_with("blox.toml, line 4:") && message.contains("did you mean `advertise`?"),
+            "{message}"
+        );
         let message = refusal("[[source]]\nname = \"a\"\nregion = \"b\"\nque = \"c\"\n");
-        assert!(message.starts_with("blox.toml, line 4:") && message.contains("did you mean `queue`?"), "{message}");
+        assert!(
+            message.starts_with("blox.toml, line 4:") && message.contains("did you mean `queue`?"),
+            "{message}"
+        );
         let message = refusal("[log]\nformat = \"jsn\"\n");
-        assert!(message.contains("line 2") && message.contains("did you mean `json`?"), "{message}");
+        assert!(
+            message.contains("line 2") && message.contains("did you mean `json`?"),
+            "{message}"
+        );
     }
 
     /// A name like nothing we know gets no suggestion.
@@ -170,7 +188,10 @@ mod tests {
     #[test]
     fn wrong_values_say_their_line() {
         let message = refusal("name = \"a\"\n[timing]\nheartbeat = \"50\"\n");
-        assert!(message.starts_with("blox.toml, line 3: ") && message.contains("\"50ms\""), "{message}");
+        assert!(
+            message.starts_with("blox.toml, line 3: ") && message.contains("\"50ms\""),
+            "{message}"
+        );
         assert!(refusal("[http]\nlisten = \"localhost\"\n").contains("line 2"));
         assert!(refusal("name = \n").contains("line 1"));
     }

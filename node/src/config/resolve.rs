@@ -45,7 +45,10 @@ pub fn load(
     let mut layer = match file {
         Some(path) => {
             let origin = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: origin.clone(), cause })?;
+            let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+                path: origin.clone(),
+                cause,
+            })?;
             Layer::parse(&text, &origin)?
         }
         None => Layer::default(),
@@ -54,12 +57,17 @@ pub fn load(
     if let Some(matches) = flags {
         settings::apply_flags(&mut layer, matches)?;
     }
-    Ok(Loaded { config: resolve(layer)?, warnings })
+    Ok(Loaded {
+        config: resolve(layer)?,
+        warnings,
+    })
 }
 
 /// Fills in the defaults and checks the whole.
 pub fn resolve(layer: Layer) -> Result<NodeConfig, ConfigError> {
-    let name = layer.name.ok_or_else(|| invalid("`name` is missing: give each node a name of its own, as in name = \"node-1\""))?;
+    let name = layer
+        .name
+        .ok_or_else(|| invalid("`name` is missing: give each node a name of its own, as in name = \"node-1\""))?;
     check_name("name", &name)?;
     let insecure = layer.insecure.unwrap_or(false);
     let config = NodeConfig {
@@ -88,7 +96,9 @@ fn invalid(message: impl Into<String>) -> ConfigError {
 fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
     let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(fits) {
-        return Err(invalid(format!("{key} = {name:?}: use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'")));
+        return Err(invalid(format!(
+            "{key} = {name:?}: use 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'"
+        )));
     }
     Ok(())
 }
@@ -117,10 +127,15 @@ fn endpoint(section: &str, layer: &EndpointLayer, port: u16, insecure: bool) -> 
 }
 
 fn check_host_port(key: &str, address: &str) -> Result<(), ConfigError> {
-    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = address
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .and_then(|(_, port)| port.parse::<u16>().ok());
     match port {
         Some(port) if port > 0 => Ok(()),
-        _ => Err(invalid(format!("{key} = {address:?}: write host:port, as in \"10.0.0.1:2010\""))),
+        _ => Err(invalid(format!(
+            "{key} = {address:?}: write host:port, as in \"10.0.0.1:2010\""
+        ))),
     }
 }
 
@@ -142,7 +157,13 @@ fn initial_members(members: Vec<MemberLayer>) -> Result<Vec<InitialMember>, Conf
             )));
         }
     }
-    Ok(members.into_iter().map(|member| InitialMember { name: member.name, peer_address: member.peer_address }).collect())
+    Ok(members
+        .into_iter()
+        .map(|member| InitialMember {
+            name: member.name,
+            peer_address: member.peer_address,
+        })
+        .collect())
 }
 
 /// Peers reach this node at the address of the list: another one of its own would split what they believe.
@@ -171,9 +192,14 @@ fn sources(layers: Vec<SourceLayer>) -> Result<Vec<SourceConfig>, ConfigError> {
                 clusters: layer.clusters,
                 reconcile_pause_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             };
-            source.check().map_err(|message| invalid(format!("[[source]] {message}")))?;
+            source
+                .check()
+                .map_err(|message| invalid(format!("[[source]] {message}")))?;
             if !names.insert(source.name.clone()) {
-                return Err(invalid(format!("[[source]] {:?} stands there twice: a source's name is part of its keys", source.name)));
+                return Err(invalid(format!(
+                    "[[source]] {:?} stands there twice: a source's name is part of its keys",
+                    source.name
+                )));
             }
             Ok(source)
         })
@@ -182,7 +208,8 @@ fn sources(layers: Vec<SourceLayer>) -> Result<Vec<SourceConfig>, ConfigError> {
 
 fn timing(layer: &TimingLayer) -> Result<Timing, ConfigError> {
     let default = Timing::default();
-    let or = |given: Option<HumanDuration>, default: Duration| given.map_or(default, |HumanDuration(duration)| duration);
+    let or =
+        |given: Option<HumanDuration>, default: Duration| given.map_or(default, |HumanDuration(duration)| duration);
     let timing = Timing {
         heartbeat: or(layer.heartbeat, default.heartbeat),
         election_min: or(layer.election_min, default.election_min),
@@ -215,7 +242,9 @@ fn snapshot(layer: &SnapshotLayer) -> Result<SnapshotPolicy, ConfigError> {
         keep_bytes: or(layer.keep_size, default.keep_bytes),
     };
     if policy.entries == 0 || policy.bytes == 0 {
-        return Err(invalid("[snapshot] entries and size must be more than nothing: without snapshots the log only grows"));
+        return Err(invalid(
+            "[snapshot] entries and size must be more than nothing: without snapshots the log only grows",
+        ));
     }
     Ok(policy)
 }
@@ -223,12 +252,16 @@ fn snapshot(layer: &SnapshotLayer) -> Result<SnapshotPolicy, ConfigError> {
 fn history(layer: &HistoryLayer) -> Result<HistoryLimits, ConfigError> {
     let default = HistoryLimits::default();
     let limits = HistoryLimits {
-        age_ms: layer.kept.map_or(default.age_ms, |HumanDuration(kept)| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)),
+        age_ms: layer.kept.map_or(default.age_ms, |HumanDuration(kept)| {
+            u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)
+        }),
         revisions: layer.revisions.unwrap_or(default.revisions),
         bytes: layer.size.map_or(default.bytes, |HumanSize(bytes)| bytes),
     };
     if limits.age_ms == 0 || limits.revisions == 0 || limits.bytes == 0 {
-        return Err(invalid("[history] kept, revisions and size must be more than nothing: a watch could not even reconnect"));
+        return Err(invalid(
+            "[history] kept, revisions and size must be more than nothing: a watch could not even reconnect",
+        ));
     }
     Ok(limits)
 }
@@ -254,11 +287,25 @@ mod tests {
                 Some(setting) if !setting.starts_with(' ') && !setting.starts_with("[[") => format!("{setting}\n"),
                 _ => format!("{line}\n"),
             })
-            .filter(|line| !["region", "role_arn", "queue", "clusters", "reconcile_pause", "name = \"prod\""].iter().any(|key| line.starts_with(key)))
+            .filter(|line| {
+                ![
+                    "region",
+                    "role_arn",
+                    "queue",
+                    "clusters",
+                    "reconcile_pause",
+                    "name = \"prod\"",
+                ]
+                .iter()
+                .any(|key| line.starts_with(key))
+            })
             .collect();
         let uncommented = resolved(&uncommented).expect("the uncommented file is right");
         assert_eq!(format!("{shown:?}"), format!("{uncommented:?}"));
-        assert_eq!(format!("{:?}", shown.history), format!("{:?}", HistoryLimits::default()));
+        assert_eq!(
+            format!("{:?}", shown.history),
+            format!("{:?}", HistoryLimits::default())
+        );
     }
 
     /// Off loopback only where it is said, and an address others can use must follow.
@@ -267,22 +314,48 @@ mod tests {
         let open = format!("{SMALLEST}[http]\nlisten = \"0.0.0.0:2000\"\nadvertise = \"a.example:2000\"\n");
         let refusal = resolved(&open).expect_err("open").to_string();
         assert!(refusal.contains("insecure = true"), "{refusal}");
-        assert_eq!(resolved(&format!("insecure = true\n{open}")).expect("said").http.advertise, "a.example:2000");
+        assert_eq!(
+            resolved(&format!("insecure = true\n{open}"))
+                .expect("said")
+                .http
+                .advertise,
+            "a.example:2000"
+        );
         let silent = format!("insecure = true\n{SMALLEST}[http]\nlisten = \"0.0.0.0:2000\"\n");
-        assert!(resolved(&silent).expect_err("no advertised address").to_string().contains("advertise"));
+        assert!(
+            resolved(&silent)
+                .expect_err("no advertised address")
+                .to_string()
+                .contains("advertise")
+        );
     }
 
     /// Each contradiction is refused with what to do.
     #[test]
     fn contradictions_are_refused() {
         let cases = [
-            ("initial_members = [{name=\"a\", peer_address=\"127.0.0.1:2010\"}]".to_owned(), "`name` is missing"),
+            (
+                "initial_members = [{name=\"a\", peer_address=\"127.0.0.1:2010\"}]".to_owned(),
+                "`name` is missing",
+            ),
             ("name = \"a\"".to_owned(), "`initial_members` is empty"),
-            (format!("{SMALLEST}[timing]\nheartbeat = \"100ms\"\n"), "too close to heartbeat"),
-            (format!("{SMALLEST}[timing]\nelection_min = \"300ms\"\n"), "election_max"),
-            (format!("{SMALLEST}[peer]\nlisten = \"127.0.0.1:2011\"\n"), "make them the same"),
+            (
+                format!("{SMALLEST}[timing]\nheartbeat = \"100ms\"\n"),
+                "too close to heartbeat",
+            ),
+            (
+                format!("{SMALLEST}[timing]\nelection_min = \"300ms\"\n"),
+                "election_max",
+            ),
+            (
+                format!("{SMALLEST}[peer]\nlisten = \"127.0.0.1:2011\"\n"),
+                "make them the same",
+            ),
             (format!("{SMALLEST}[history]\nrevisions = 0\n"), "[history]"),
-            (format!("{SMALLEST}[[source]]\nname=\"s\"\nregion=\"r\"\n[[source]]\nname=\"s\"\nregion=\"q\"\n"), "twice"),
+            (
+                format!("{SMALLEST}[[source]]\nname=\"s\"\nregion=\"r\"\n[[source]]\nname=\"s\"\nregion=\"q\"\n"),
+                "twice",
+            ),
             ("name = \"a b\"".to_owned(), "letters, digits"),
         ];
         for (text, expected) in cases {
@@ -296,9 +369,15 @@ mod tests {
     fn later_layers_win() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("blox.toml");
-        std::fs::write(&file, format!("{SMALLEST}[history]\nrevisions = 1\n[log]\nlevel = \"warn\"\n")).expect("written");
-        let environment =
-            [("BLOX_HISTORY_REVISIONS".to_owned(), "2".to_owned()), ("BLOX_LOG_LEVEL".to_owned(), "debug".to_owned())];
+        std::fs::write(
+            &file,
+            format!("{SMALLEST}[history]\nrevisions = 1\n[log]\nlevel = \"warn\"\n"),
+        )
+        .expect("written");
+        let environment = [
+            ("BLOX_HISTORY_REVISIONS".to_owned(), "2".to_owned()),
+            ("BLOX_LOG_LEVEL".to_owned(), "debug".to_owned()),
+        ];
         let flags = settings::add_flags(clap::Command::new("test")).get_matches_from(["test", "--history-revisions=3"]);
         let loaded = load(Some(&file), environment, Some(&flags)).expect("all layers are right");
         assert_eq!(loaded.config.history.revisions, 3);

@@ -25,7 +25,10 @@ struct Setting {
 
 /// Reads a value of any type that can be read from text.
 fn read<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<Option<T>, String> {
-    text.trim().parse().map(Some).map_err(|error| format!("{text:?}: {error}"))
+    text.trim()
+        .parse()
+        .map(Some)
+        .map_err(|error| format!("{text:?}: {error}"))
 }
 
 macro_rules! setting {
@@ -36,12 +39,32 @@ macro_rules! setting {
 
 const SETTINGS: &[Setting] = &[
     setting!("name", "NAME", "Unique in the cluster, the same for ever", name),
-    setting!("data_directory", "DIRECTORY", "Identity, log, state and snapshots", data_directory),
-    setting!("insecure", "true|false", "Allow listening off loopback without TLS and token", insecure),
+    setting!(
+        "data_directory",
+        "DIRECTORY",
+        "Identity, log, state and snapshots",
+        data_directory
+    ),
+    setting!(
+        "insecure",
+        "true|false",
+        "Allow listening off loopback without TLS and token",
+        insecure
+    ),
     setting!("http.listen", "ADDRESS:PORT", "Users' interface", http.listen),
-    setting!("http.advertise", "HOST:PORT", "Told to users when this node leads", http.advertise),
+    setting!(
+        "http.advertise",
+        "HOST:PORT",
+        "Told to users when this node leads",
+        http.advertise
+    ),
     setting!("peer.listen", "ADDRESS:PORT", "The other nodes' interface", peer.listen),
-    setting!("peer.advertise", "HOST:PORT", "Under which the other nodes reach it", peer.advertise),
+    setting!(
+        "peer.advertise",
+        "HOST:PORT",
+        "Under which the other nodes reach it",
+        peer.advertise
+    ),
     Setting {
         key: "initial_members",
         form: "NAME=HOST:PORT,...",
@@ -61,25 +84,67 @@ const SETTINGS: &[Setting] = &[
         },
     },
     setting!("timing.heartbeat", "DURATION", "Between heartbeats", timing.heartbeat),
-    setting!("timing.election_min", "DURATION", "Shortest election time-out", timing.election_min),
-    setting!("timing.election_max", "DURATION", "Longest election time-out", timing.election_max),
-    setting!("snapshot.entries", "COUNT", "Take a snapshot after so many log entries", snapshot.entries),
-    setting!("snapshot.size", "SIZE", "Take a snapshot after so much log", snapshot.size),
-    setting!("snapshot.keep_entries", "COUNT", "Log entries kept behind a snapshot", snapshot.keep_entries),
-    setting!("snapshot.keep_size", "SIZE", "Log kept behind a snapshot", snapshot.keep_size),
+    setting!(
+        "timing.election_min",
+        "DURATION",
+        "Shortest election time-out",
+        timing.election_min
+    ),
+    setting!(
+        "timing.election_max",
+        "DURATION",
+        "Longest election time-out",
+        timing.election_max
+    ),
+    setting!(
+        "snapshot.entries",
+        "COUNT",
+        "Take a snapshot after so many log entries",
+        snapshot.entries
+    ),
+    setting!(
+        "snapshot.size",
+        "SIZE",
+        "Take a snapshot after so much log",
+        snapshot.size
+    ),
+    setting!(
+        "snapshot.keep_entries",
+        "COUNT",
+        "Log entries kept behind a snapshot",
+        snapshot.keep_entries
+    ),
+    setting!(
+        "snapshot.keep_size",
+        "SIZE",
+        "Log kept behind a snapshot",
+        snapshot.keep_size
+    ),
     setting!("history.kept", "DURATION", "How far back watches resume", history.kept),
-    setting!("history.revisions", "COUNT", "How many revisions are kept", history.revisions),
+    setting!(
+        "history.revisions",
+        "COUNT",
+        "How many revisions are kept",
+        history.revisions
+    ),
     setting!("history.size", "SIZE", "How much history is kept", history.size),
     Setting {
         key: "log.format",
         form: "text|json",
         help: "Form of a log line",
         set: |layer, text| {
-            layer.log.format = Some(clap::ValueEnum::from_str(text.trim(), true).map_err(|_| format!("{text:?}: write text or json"))?);
+            layer.log.format = Some(
+                clap::ValueEnum::from_str(text.trim(), true).map_err(|_| format!("{text:?}: write text or json"))?,
+            );
             Ok(())
         },
     },
-    setting!("log.level", "DIRECTIVES", "As in RUST_LOG: info, or warn,blox_raft=debug", log.level),
+    setting!(
+        "log.level",
+        "DIRECTIVES",
+        "As in RUST_LOG: info, or warn,blox_raft=debug",
+        log.level
+    ),
 ];
 
 impl Setting {
@@ -100,7 +165,10 @@ fn members(text: &str) -> Result<Vec<MemberLayer>, String> {
         .filter(|part| !part.is_empty())
         .map(|part| {
             let (name, peer_address) = part.split_once('=').ok_or_else(|| format!("{part:?}: {form}"))?;
-            Ok(MemberLayer { name: name.trim().to_owned(), peer_address: peer_address.trim().to_owned() })
+            Ok(MemberLayer {
+                name: name.trim().to_owned(),
+                peer_address: peer_address.trim().to_owned(),
+            })
         })
         .collect()
 }
@@ -142,7 +210,9 @@ pub fn apply_environment(
 fn unknown_variable(name: &str) -> String {
     let known: Vec<String> = SETTINGS.iter().map(Setting::environment_name).collect();
     match layer::most_like(name, known.iter().map(String::as_str)) {
-        Some(suggestion) => format!("the environment variable {name} is not one of ours and is ignored; did you mean {suggestion}?"),
+        Some(suggestion) => {
+            format!("the environment variable {name} is not one of ours and is ignored; did you mean {suggestion}?")
+        }
         None => format!("the environment variable {name} is not one of ours and is ignored"),
     }
 }
@@ -166,7 +236,10 @@ pub fn add_flags(command: Command) -> Command {
 pub fn apply_flags(layer: &mut Layer, matches: &ArgMatches) -> Result<(), ConfigError> {
     for setting in SETTINGS {
         if let Some(value) = matches.get_one::<String>(setting.key) {
-            (setting.set)(layer, value).map_err(|message| ConfigError::Value { origin: format!("--{}", setting.flag()), message })?;
+            (setting.set)(layer, value).map_err(|message| ConfigError::Value {
+                origin: format!("--{}", setting.flag()),
+                message,
+            })?;
         }
     }
     Ok(())
@@ -177,7 +250,10 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     /// Every key of the commented file can be given by the environment and by a flag, and the reverse.
@@ -185,7 +261,10 @@ mod tests {
     fn the_table_has_every_key_of_the_file() {
         let mut section = String::new();
         let mut keys = Vec::new();
-        for line in super::super::DEFAULT_FILE.lines().map(|line| line.trim_start_matches('#')) {
+        for line in super::super::DEFAULT_FILE
+            .lines()
+            .map(|line| line.trim_start_matches('#'))
+        {
             if let Some(name) = line.strip_prefix("[[") {
                 let name = name.trim_end_matches("]]").to_owned();
                 keys.push(name.clone());
@@ -236,7 +315,11 @@ mod tests {
         let mut layer = Layer::default();
         let refusal = apply_environment(&mut layer, variables(&[("BLOX_HISTORY_SIZE", "much")])).expect_err("no size");
         assert!(refusal.to_string().starts_with("BLOX_HISTORY_SIZE: "), "{refusal}");
-        let refusal = apply_environment(&mut layer, variables(&[("BLOX_SOURCE", r#"[{name="p", regions="r"}]"#)])).expect_err("unknown key");
+        let refusal = apply_environment(
+            &mut layer,
+            variables(&[("BLOX_SOURCE", r#"[{name="p", regions="r"}]"#)]),
+        )
+        .expect_err("unknown key");
         assert!(refusal.to_string().contains("did you mean `region`?"), "{refusal}");
         let matches = add_flags(Command::new("test")).get_matches_from(["test", "--http-listen", "nowhere"]);
         let refusal = apply_flags(&mut layer, &matches).expect_err("no address");

@@ -43,8 +43,9 @@ impl FromStr for HumanSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<HumanSize, String> {
-        let bytes = amount(text, &SIZE_UNITS)
-            .ok_or_else(|| format!("{text:?} is no size: write a number and a unit, as in \"256MiB\", \"4GiB\" or \"1000B\""))?;
+        let bytes = amount(text, &SIZE_UNITS).ok_or_else(|| {
+            format!("{text:?} is no size: write a number and a unit, as in \"256MiB\", \"4GiB\" or \"1000B\"")
+        })?;
         Ok(HumanSize(bytes as u64))
     }
 }
@@ -72,13 +73,17 @@ impl fmt::Display for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HumanDuration, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for HumanSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HumanSize, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -89,9 +94,13 @@ mod tests {
     /// Every unit is read, and shown again in the largest unit that divides it.
     #[test]
     fn durations_are_read_and_shown() {
-        for (text, milliseconds, shown) in
-            [("50ms", 50, "50ms"), ("1.5s", 1_500, "1500ms"), ("10 m", 600_000, "10m"), ("24h", 86_400_000, "1d"), ("0s", 0, "0ms")]
-        {
+        for (text, milliseconds, shown) in [
+            ("50ms", 50, "50ms"),
+            ("1.5s", 1_500, "1500ms"),
+            ("10 m", 600_000, "10m"),
+            ("24h", 86_400_000, "1d"),
+            ("0s", 0, "0ms"),
+        ] {
             let HumanDuration(duration) = text.parse().expect(text);
             assert_eq!(duration.as_millis(), milliseconds, "{text}");
             assert_eq!(HumanDuration(duration).to_string(), shown, "{text}");

@@ -29,7 +29,12 @@ pub struct Child {
 
 impl Child {
     /// Starts this very program with other arguments; its standard error goes to `NAME.log` in `directory`.
-    pub fn start(name: &str, arguments: &[String], environment: &[(String, String)], directory: &Path) -> anyhow::Result<Child> {
+    pub fn start(
+        name: &str,
+        arguments: &[String],
+        environment: &[(String, String)],
+        directory: &Path,
+    ) -> anyhow::Result<Child> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let log = directory.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -46,7 +51,13 @@ impl Child {
             .spawn()
             .with_context(|| format!("cannot start {} {}", program.display(), arguments.join(" ")))?;
         let pid = process.id().context("the child ended at once")?;
-        Ok(Child { name: name.to_owned(), pid, log, _stdin: process.stdin.take(), process })
+        Ok(Child {
+            name: name.to_owned(),
+            pid,
+            log,
+            _stdin: process.stdin.take(),
+            process,
+        })
     }
 
     /// Its exit status, if it has ended.
@@ -61,7 +72,10 @@ impl Child {
         }
         // The pid is ours until it is waited for, so the signal cannot meet another process.
         let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGTERM);
-        if tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), self.process.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(STOP_SECONDS_MAX), self.process.wait())
+            .await
+            .is_err()
+        {
             let _ = self.process.kill().await;
         }
     }

@@ -49,8 +49,12 @@ impl Cluster {
         let mut ports = Ports::default();
         let mut choose = |wanted: u16| ports.choose(wanted).context("there is no free port on 127.0.0.1");
         let simulator_port = choose(SIMULATOR_PORT)?;
-        let http: Vec<u16> = (0..3).map(|offset| choose(options.base_port + offset)).collect::<Result<_, _>>()?;
-        let peer: Vec<u16> = (0..3).map(|offset| choose(PEER_PORT + offset)).collect::<Result<_, _>>()?;
+        let http: Vec<u16> = (0..3)
+            .map(|offset| choose(options.base_port + offset))
+            .collect::<Result<_, _>>()?;
+        let peer: Vec<u16> = (0..3)
+            .map(|offset| choose(PEER_PORT + offset))
+            .collect::<Result<_, _>>()?;
         if !ports.taken.is_empty() {
             let sentence = format!("ports {:?} are taken; others are used instead", ports.taken);
             screen.say("ports", json!({"taken": ports.taken}), &sentence);
@@ -58,22 +62,49 @@ impl Cluster {
         drop(ports);
 
         let simulator_url = format!("http://127.0.0.1:{simulator_port}");
-        let arguments = ["simulator", "--preset", "demo", "--seed", &options.seed.to_string(), "--listen", &format!("127.0.0.1:{simulator_port}")];
+        let arguments = [
+            "simulator",
+            "--preset",
+            "demo",
+            "--seed",
+            &options.seed.to_string(),
+            "--listen",
+            &format!("127.0.0.1:{simulator_port}"),
+        ];
         let simulator = Child::start("simulator", &arguments.map(str::to_owned), &[], directory)?;
-        let members: Vec<String> =
-            NAMES.iter().zip(&peer).map(|(name, port)| format!("{{ name = \"{name}\", peer_address = \"127.0.0.1:{port}\" }}")).collect();
+        let members: Vec<String> = NAMES
+            .iter()
+            .zip(&peer)
+            .map(|(name, port)| format!("{{ name = \"{name}\", peer_address = \"127.0.0.1:{port}\" }}"))
+            .collect();
         let environment = environment(&simulator_url);
         let mut nodes = Vec::new();
         for (position, name) in NAMES.iter().enumerate() {
             let file = directory.join(format!("{name}.toml"));
-            let text = configuration(name, &directory.join(name), http[position], peer[position], &members.join(", "));
+            let text = configuration(
+                name,
+                &directory.join(name),
+                http[position],
+                peer[position],
+                &members.join(", "),
+            );
             std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
             let arguments = ["node".to_owned(), "--config".to_owned(), file.display().to_string()];
             let child = Child::start(name, &arguments, &environment, directory)?;
             let url = format!("http://127.0.0.1:{}", http[position]);
-            nodes.push(Node { name: (*name).to_owned(), url, pid: child.pid, alive: true, child });
+            nodes.push(Node {
+                name: (*name).to_owned(),
+                url,
+                pid: child.pid,
+                alive: true,
+                child,
+            });
         }
-        Ok(Cluster { simulator, simulator_url, nodes })
+        Ok(Cluster {
+            simulator,
+            simulator_url,
+            nodes,
+        })
     }
 
     /// Where the users of each node are served.
@@ -121,7 +152,11 @@ impl Cluster {
             if let Some(status) = node.child.ended() {
                 node.alive = false;
                 let sentence = format!("{} (pid {}) has ended: {status}", node.name, node.pid);
-                screen.say("node_ended", json!({"node": node.name, "pid": node.pid, "status": status.to_string()}), &sentence);
+                screen.say(
+                    "node_ended",
+                    json!({"node": node.name, "pid": node.pid, "status": status.to_string()}),
+                    &sentence,
+                );
             }
         }
         if self.nodes.iter().all(|node| !node.alive) {

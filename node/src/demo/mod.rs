@@ -2,7 +2,7 @@
 //!
 //! - [`ports`], [`child`], [`cluster`]: what runs;
 //! - [`nodes`]: asking whichever node answers;
-//! - [`story`]: one readable line for each thing that happens, from `/v2/watch`, taken up on another node when one dies;
+//! - [`story`]: what happens, from `/v2/watch`, taken up on another node when one dies; [`teller`]: the sentence for each change;
 //! - [`verdict`]: whether all is as it should be, by the nodes and by the simulator's own count;
 //! - [`screen`]: how it is shown, to people or as JSON.
 
@@ -12,6 +12,7 @@ mod nodes;
 mod ports;
 mod screen;
 mod story;
+mod teller;
 mod verdict;
 
 use std::path::PathBuf;
@@ -77,15 +78,25 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
 async fn act(cluster: &mut Cluster, options: &Options, screen: &Screen) -> anyhow::Result<ExitCode> {
     let nodes = Nodes::new(cluster.urls());
     let started = Instant::now();
-    cluster.wait_until_ready(&nodes, Duration::from_secs(READY_SECONDS_MAX)).await?;
+    cluster
+        .wait_until_ready(&nodes, Duration::from_secs(READY_SECONDS_MAX))
+        .await?;
     let seconds = started.elapsed().as_secs_f64();
-    screen.say("ready", json!({"seconds": seconds}), &format!("three nodes serve after {seconds:.1} s, and have seen the whole fleet"));
+    screen.say(
+        "ready",
+        json!({"seconds": seconds}),
+        &format!("three nodes serve after {seconds:.1} s, and have seen the whole fleet"),
+    );
     let mut story = Story::from_now(&nodes).await?;
     for name in CLUSTERS {
         deploy(&nodes, name, screen).await?;
     }
     screen.introduce(cluster);
-    let pids = cluster.nodes().iter().map(|node| (node.name.clone(), node.pid)).collect();
+    let pids = cluster
+        .nodes()
+        .iter()
+        .map(|node| (node.name.clone(), node.pid))
+        .collect();
     let ending = async {
         match options.run_for {
             Some(time) => tokio::time::sleep(time.saturating_sub(started.elapsed())).await,
@@ -99,7 +110,11 @@ async fn act(cluster: &mut Cluster, options: &Options, screen: &Screen) -> anyho
     }
     let verdict = verdict::reach(cluster, &nodes, Duration::from_secs(VERDICT_SECONDS_MAX)).await;
     screen.conclude(&verdict);
-    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if verdict.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn deploy(nodes: &Nodes, cluster: &str, screen: &Screen) -> anyhow::Result<()> {
@@ -110,7 +125,11 @@ async fn deploy(nodes: &Nodes, cluster: &str, screen: &Screen) -> anyhow::Result
         .await
         .with_context(|| format!("cannot deploy {TASK_DEFINITION} on {cluster}"))?;
     let sentence = format!("deployed {TASK_DEFINITION} on every instance of {cluster}, as environment {environment}");
-    screen.say("deployed", json!({"environment": environment, "cluster": cluster}), &sentence);
+    screen.say(
+        "deployed",
+        json!({"environment": environment, "cluster": cluster}),
+        &sentence,
+    );
     Ok(())
 }
 
@@ -135,7 +154,12 @@ impl Place {
                 std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
                 Place::Given(path)
             }
-            None => Place::Temporary(tempfile::Builder::new().prefix("blox-demo-").tempdir().context("cannot create a temporary directory")?),
+            None => Place::Temporary(
+                tempfile::Builder::new()
+                    .prefix("blox-demo-")
+                    .tempdir()
+                    .context("cannot create a temporary directory")?,
+            ),
         })
     }
 
@@ -152,7 +176,11 @@ impl Place {
             && !well
         {
             let kept = directory.keep();
-            screen.say("kept", json!({"directory": kept}), &format!("logs and data are kept in {}", kept.display()));
+            screen.say(
+                "kept",
+                json!({"directory": kept}),
+                &format!("logs and data are kept in {}", kept.display()),
+            );
         }
     }
 }

@@ -43,7 +43,10 @@ impl Nodes {
     pub async fn not_ready(&self) -> Vec<String> {
         let mut waiting = Vec::new();
         for url in &self.urls {
-            match self.ask(self.client.get(format!("{url}/readyz?require=reconciled"))).await {
+            match self
+                .ask(self.client.get(format!("{url}/readyz?require=reconciled")))
+                .await
+            {
                 Ok((200, _)) => {}
                 Ok((status, body)) => waiting.push(format!("{url}: {status}: {}", body.trim().replace('\n', "; "))),
                 Err(error) => waiting.push(format!("{error:#}")),
@@ -65,7 +68,8 @@ impl Nodes {
 
     /// A PUT of JSON, to the first node that takes it. Putting twice is as putting once.
     pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.first(|url| self.client.put(format!("{url}{path}")).json(body)).await
+        self.first(|url| self.client.put(format!("{url}{path}")).json(body))
+            .await
     }
 
     async fn first(&self, request: impl Fn(&str) -> reqwest::RequestBuilder) -> anyhow::Result<Value> {
@@ -73,7 +77,9 @@ impl Nodes {
         for _ in 0..ROUNDS_MAX {
             for url in &self.urls {
                 match self.ask(request(url)).await {
-                    Ok((status, body)) if (400..500).contains(&status) && status != 429 => return read(url, status, &body),
+                    Ok((status, body)) if (400..500).contains(&status) && status != 429 => {
+                        return read(url, status, &body);
+                    }
                     Ok((status, body)) => match read(url, status, &body) {
                         Ok(value) => return Ok(value),
                         Err(error) => last = error,

@@ -23,7 +23,11 @@ impl Screen {
     /// Colours only on a terminal, and not where NO_COLOR is set.
     pub fn new(json: bool) -> Screen {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Screen { json, colours: !json && wanted && std::io::stdout().is_terminal(), writing: Mutex::new(()) }
+        Screen {
+            json,
+            colours: !json && wanted && std::io::stdout().is_terminal(),
+            writing: Mutex::new(()),
+        }
     }
 
     /// One thing that happened: its name and fields for programs, a sentence for people.
@@ -39,15 +43,27 @@ impl Screen {
         }
         let seconds = now.as_secs() % SECONDS_PER_DAY;
         let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-        let (colour, reset) = if self.colours { (colour_of(event), "\u{1b}[0m") } else { ("", "") };
+        let (colour, reset) = if self.colours {
+            (colour_of(event), "\u{1b}[0m")
+        } else {
+            ("", "")
+        };
         self.write(&format!("{clock} {colour}{event:<12}{reset} {sentence}"));
     }
 
     /// Where everything is, and what to try.
     pub fn introduce(&self, cluster: &Cluster) {
-        let nodes: Vec<Value> = cluster.nodes().iter().map(|node| json!({"name": node.name, "url": node.url, "pid": node.pid})).collect();
+        let nodes: Vec<Value> = cluster
+            .nodes()
+            .iter()
+            .map(|node| json!({"name": node.name, "url": node.url, "pid": node.pid}))
+            .collect();
         if self.json {
-            self.say("nodes", json!({"nodes": nodes, "simulator": cluster.simulator_url()}), "");
+            self.say(
+                "nodes",
+                json!({"nodes": nodes, "simulator": cluster.simulator_url()}),
+                "",
+            );
         } else {
             self.write(&introduction(cluster.nodes(), cluster.simulator_url()));
         }
@@ -63,7 +79,11 @@ impl Screen {
             );
             self.say("verdict", fields, &sentence);
         } else {
-            self.say("verdict", fields, &format!("something is wrong:\n  {}", verdict.wrong.join("\n  ")));
+            self.say(
+                "verdict",
+                fields,
+                &format!("something is wrong:\n  {}", verdict.wrong.join("\n  ")),
+            );
         }
     }
 

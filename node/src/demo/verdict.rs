@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::Value;
 
+use super::CLUSTERS;
 use super::cluster::Cluster;
 use super::nodes::Nodes;
-use super::CLUSTERS;
 
 /// How often it is asked again: the fleet is alive, and an instance may have joined this moment.
 const AGAIN_MS: u64 = 500;
@@ -61,12 +61,20 @@ async fn ask(cluster: &Cluster, nodes: &Nodes) -> Verdict {
 
 /// A node serves, and by its own state every environment has every daemon.
 async fn check_node(nodes: &Nodes, url: &str) -> anyhow::Result<()> {
-    nodes.get_from(url, "/v1/tasks?status=running").await.context("it does not serve")?;
+    nodes
+        .get_from(url, "/v1/tasks?status=running")
+        .await
+        .context("it does not serve")?;
     for name in CLUSTERS {
         let environment = nodes.get_from(url, &format!("/v2/environments/agent-{name}")).await?;
         let summary = &environment["summary"];
         let count = |key: &str| summary[key].as_u64().unwrap_or(0);
-        let (desired, ready, updated, misscheduled) = (count("desired"), count("ready"), count("updated"), count("misscheduled"));
+        let (desired, ready, updated, misscheduled) = (
+            count("desired"),
+            count("ready"),
+            count("updated"),
+            count("misscheduled"),
+        );
         anyhow::ensure!(
             desired > 0 && ready == desired && updated == desired,
             "agent-{name} is wanted on {desired} instances, RUNNING on {ready}, up to date on {updated} (and on {misscheduled} where it should not be)"
@@ -80,7 +88,9 @@ async fn check_simulator(url: &str, nodes: &Nodes, wrong: &mut Vec<String>) -> a
     let counts = nodes.get_from(url, "/control/counts?group_prefix=blox:").await?;
     let maximum = counts["maximum_by_group"].as_u64().unwrap_or(0);
     if maximum > 1 {
-        wrong.push(format!("an instance had {maximum} tasks of one environment at once: see {url}/control/counts?above=1"));
+        wrong.push(format!(
+            "an instance had {maximum} tasks of one environment at once: see {url}/control/counts?above=1"
+        ));
     }
     let mut running: BTreeMap<String, u64> = BTreeMap::new();
     for pair in counts["pairs"].as_array().into_iter().flatten() {
@@ -91,7 +101,10 @@ async fn check_simulator(url: &str, nodes: &Nodes, wrong: &mut Vec<String>) -> a
     for instance in eligible(&state) {
         match running.get(&instance) {
             Some(1) => daemons += 1,
-            found => wrong.push(format!("the simulator counts {} daemons on instance {instance}", found.unwrap_or(&0))),
+            found => wrong.push(format!(
+                "the simulator counts {} daemons on instance {instance}",
+                found.unwrap_or(&0)
+            )),
         }
     }
     let health = nodes.get_from(url, "/control/health").await?;
@@ -99,7 +112,10 @@ async fn check_simulator(url: &str, nodes: &Nodes, wrong: &mut Vec<String>) -> a
 }
 
 fn eligible(state: &Value) -> impl Iterator<Item = String> {
-    let clusters = state["regions"].as_object().into_iter().flat_map(|regions| regions.values());
+    let clusters = state["regions"]
+        .as_object()
+        .into_iter()
+        .flat_map(|regions| regions.values());
     let instances = clusters
         .flat_map(|region| region["clusters"].as_array().into_iter().flatten())
         .flat_map(|cluster| cluster["instances"].as_array().into_iter().flatten());

@@ -34,26 +34,44 @@ pub async fn run(duties: &Arc<Duties>, session: Session, ending: CancellationTok
 async fn compact(duties: &Arc<Duties>, session: Session) -> Result<(), NodeFailed> {
     let reading = Arc::clone(duties);
     let target = tokio::task::spawn_blocking(move || reading.store.compaction_target(&reading.limits)).await;
-    let Some(revision) = target.map_err(|error| failed(&error))?.map_err(|error| failed(&error))? else { return Ok(()) };
+    let Some(revision) = target
+        .map_err(|error| failed(&error))?
+        .map_err(|error| failed(&error))?
+    else {
+        return Ok(());
+    };
     if revision < duties.store.oldest_revision() + COMPACT_REVISIONS_MIN {
         return Ok(());
     }
     let operation = command::Operation::Compact(Compact { revision });
-    if propose(duties, session, "history beyond its limits", operation).await.is_some() {
+    if propose(duties, session, "history beyond its limits", operation)
+        .await
+        .is_some()
+    {
         tracing::info!(revision, "compacted");
     }
     Ok(())
 }
 
 fn failed(cause: &dyn std::fmt::Display) -> NodeFailed {
-    NodeFailed { duty: "maintenance", cause: cause.to_string() }
+    NodeFailed {
+        duty: "maintenance",
+        cause: cause.to_string(),
+    }
 }
 
 async fn expire(duties: &Duties, session: Session) {
     for _ in 0..EXPIRE_COMMANDS_MAX {
-        let operation = command::Operation::Expire(Expire { limit: EXPIRE_COUNT_MAX });
-        let Some(outcome) = propose(duties, session, "its time on the replicated clock is over", operation).await else { return };
-        let Some(outcome::Result::Removed(removed)) = outcome.result else { return };
+        let operation = command::Operation::Expire(Expire {
+            limit: EXPIRE_COUNT_MAX,
+        });
+        let Some(outcome) = propose(duties, session, "its time on the replicated clock is over", operation).await
+        else {
+            return;
+        };
+        let Some(outcome::Result::Removed(removed)) = outcome.result else {
+            return;
+        };
         if removed.count > 0 {
             tracing::info!(removed.count, "expired");
         }
@@ -71,7 +89,11 @@ async fn propose(duties: &Duties, session: Session, cause: &str, operation: comm
         operation: Some(operation),
         ..Command::default()
     };
-    match duties.consensus.propose_as_leader(session.term, command, Duration::from_millis(PROPOSE_MS_MAX)).await {
+    match duties
+        .consensus
+        .propose_as_leader(session.term, command, Duration::from_millis(PROPOSE_MS_MAX))
+        .await
+    {
         Ok(outcome) => match &outcome.result {
             Some(outcome::Result::Refusal(refusal)) => {
                 tracing::warn!(refusal = refusal.message, cause, "maintenance was refused");

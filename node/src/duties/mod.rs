@@ -13,8 +13,8 @@ use blox_ecs::{DutyContext, run_source};
 use blox_raft::{Clock, Consensus, Leadership, ProposeError};
 use blox_scheduler::executor::proposer::Leader;
 use blox_scheduler::executor::timer::TokioTimer;
-use blox_store::{HistoryLimits, Store};
 use blox_store::proto::{Command, OpenSession, command, outcome};
+use blox_store::{HistoryLimits, Store};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -118,16 +118,28 @@ impl Duties {
     /// Opens the session of this term; `None` when this node no longer leads in it.
     async fn open_session(&self, term: u64) -> Option<Session> {
         loop {
-            let open = OpenSession { node: self.position.node().to_owned(), term };
+            let open = OpenSession {
+                node: self.position.node().to_owned(),
+                term,
+            };
             let command = Command {
                 actor: ACTOR.to_owned(),
                 cause: format!("{} leads in term {term}", self.position.node()),
                 operation: Some(command::Operation::OpenSession(open)),
                 ..Command::default()
             };
-            match self.consensus.propose_as_leader(term, command, Duration::from_millis(OPEN_MS_MAX)).await {
+            match self
+                .consensus
+                .propose_as_leader(term, command, Duration::from_millis(OPEN_MS_MAX))
+                .await
+            {
                 Ok(outcome) => match outcome.result {
-                    Some(outcome::Result::SessionOpened(opened)) => return Some(Session { term, id: opened.session }),
+                    Some(outcome::Result::SessionOpened(opened)) => {
+                        return Some(Session {
+                            term,
+                            id: opened.session,
+                        });
+                    }
                     other => {
                         tracing::error!(outcome = ?other, "the session was not opened");
                         return None;
@@ -201,7 +213,10 @@ impl Duties {
         let leads = Leadership::Leader { term };
         loop {
             let over = leadership.wait_for(|now| *now != leads);
-            if tokio::time::timeout(Duration::from_millis(QUORUM_CHECK_MS), over).await.is_ok() {
+            if tokio::time::timeout(Duration::from_millis(QUORUM_CHECK_MS), over)
+                .await
+                .is_ok()
+            {
                 return;
             }
             if !self.consensus.has_recent_quorum(patience) {
@@ -226,14 +241,20 @@ pub struct NodeFailed {
 async fn observe(source: Arc<blox_ecs::Source>, context: DutyContext) -> Result<(), NodeFailed> {
     match run_source(source, context).await {
         blox_ecs::DutyEnd::Cancelled | blox_ecs::DutyEnd::SessionOver(_) => Ok(()),
-        blox_ecs::DutyEnd::NodeFailed(cause) => Err(NodeFailed { duty: "feed and reconcile", cause }),
+        blox_ecs::DutyEnd::NodeFailed(cause) => Err(NodeFailed {
+            duty: "feed and reconcile",
+            cause,
+        }),
     }
 }
 
 async fn schedule(context: blox_scheduler::Context) -> Result<(), NodeFailed> {
     match blox_scheduler::run(context).await {
         blox_scheduler::DutyEnd::Cancelled | blox_scheduler::DutyEnd::SessionOver(_) => Ok(()),
-        blox_scheduler::DutyEnd::Storage(error) => Err(NodeFailed { duty: "scheduler", cause: error.to_string() }),
+        blox_scheduler::DutyEnd::Storage(error) => Err(NodeFailed {
+            duty: "scheduler",
+            cause: error.to_string(),
+        }),
     }
 }
 
@@ -242,7 +263,10 @@ fn note_end(ended: Option<Result<Result<(), NodeFailed>, JoinError>>) -> Result<
         Some(Ok(result)) => result,
         Some(Err(error)) if error.is_cancelled() => Ok(()),
         // A panic has aborted the process already.
-        Some(Err(error)) => Err(NodeFailed { duty: "a leader duty", cause: error.to_string() }),
+        Some(Err(error)) => Err(NodeFailed {
+            duty: "a leader duty",
+            cause: error.to_string(),
+        }),
         None => Ok(()),
     }
 }

@@ -52,7 +52,11 @@ where
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let level = *event.metadata().level();
-        let (colour, reset) = if writer.has_ansi_escapes() { (colour_of(level), "\u{1b}[0m") } else { ("", "") };
+        let (colour, reset) = if writer.has_ansi_escapes() {
+            (colour_of(level), "\u{1b}[0m")
+        } else {
+            ("", "")
+        };
         write!(
             writer,
             "{} {colour}{level:>5}{reset} {} term={} session={} ",
@@ -72,7 +76,9 @@ where
         write!(writer, "{}: {}", event.metadata().target(), fields.message)?;
         for (name, value) in &fields.others {
             match value {
-                Value::String(text) if text.is_empty() || text.contains(char::is_whitespace) => write!(writer, " {name}={text:?}")?,
+                Value::String(text) if text.is_empty() || text.contains(char::is_whitespace) => {
+                    write!(writer, " {name}={text:?}")?
+                }
                 Value::String(text) => write!(writer, " {name}={text}")?,
                 other => write!(writer, " {name}={other}")?,
             }
@@ -119,7 +125,11 @@ where
         line.insert("message".into(), fields.message.into());
         for (name, value) in fields.others {
             // What every line says cannot be overwritten by one event's field of the same name.
-            let name = if line.contains_key(name) { format!("{name}_") } else { name.to_owned() };
+            let name = if line.contains_key(name) {
+                format!("{name}_")
+            } else {
+                name.to_owned()
+            };
             line.insert(name, value);
         }
         writeln!(writer, "{}", Value::Object(line))
@@ -150,7 +160,10 @@ impl Fields {
 
 fn cut(mut text: String) -> Value {
     if text.len() > VALUE_BYTES_MAX {
-        let end = (0..=VALUE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=VALUE_BYTES_MAX)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
         let length = text.len();
         text.truncate(end);
         text.push_str(&format!("... ({length} bytes)"));
@@ -198,7 +211,10 @@ mod tests {
 
     impl Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("no test panicked with it").extend_from_slice(bytes);
+            self.0
+                .lock()
+                .expect("no test panicked with it")
+                .extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -219,8 +235,9 @@ mod tests {
         let position = Position::new("a");
         let captured = Captured::default();
         let writer = captured.clone();
-        let layer =
-            tracing_subscriber::fmt::layer().event_format(Json::new(position.clone())).with_writer(move || writer.clone());
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(Json::new(position.clone()))
+            .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(entries = 3, "first");
             position.set_term(7);
@@ -229,9 +246,18 @@ mod tests {
             tracing::warn!(node = "b", body = %"x".repeat(VALUE_BYTES_MAX * 2), "second");
         });
         let text = captured.text();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("each line is an object")).collect();
-        assert_eq!((&lines[0]["term"], &lines[0]["entries"], &lines[0]["message"]), (&0.into(), &3.into(), &"first".into()));
-        assert_eq!((&lines[1]["term"], &lines[1]["session"], &lines[1]["node"]), (&7.into(), &2.into(), &"a".into()));
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("each line is an object"))
+            .collect();
+        assert_eq!(
+            (&lines[0]["term"], &lines[0]["entries"], &lines[0]["message"]),
+            (&0.into(), &3.into(), &"first".into())
+        );
+        assert_eq!(
+            (&lines[1]["term"], &lines[1]["session"], &lines[1]["node"]),
+            (&7.into(), &2.into(), &"a".into())
+        );
         assert_eq!(lines[1]["node_"], "b");
         assert!(lines[1]["spans"][0].as_str().expect("a span").contains("alpha"));
         assert!(lines[1]["body"].as_str().expect("text").len() < VALUE_BYTES_MAX + 64);
@@ -244,8 +270,10 @@ mod tests {
         position.set_term(4);
         let captured = Captured::default();
         let writer = captured.clone();
-        let layer =
-            tracing_subscriber::fmt::layer().with_ansi(false).event_format(Text::new(position)).with_writer(move || writer.clone());
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .event_format(Text::new(position))
+            .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::error!(cause = "two words", "it broke");
         });

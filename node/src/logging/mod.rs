@@ -32,17 +32,28 @@ impl Logging {
     /// Starts logging for the whole process.
     pub fn start(settings: &LogSettings, position: Position) -> anyhow::Result<Logging> {
         let filter = EnvFilter::try_new(&settings.level).with_context(|| {
-            format!("log.level = {:?} is no filter: write \"info\", or directives as in \"warn,blox_raft=debug\"", settings.level)
+            format!(
+                "log.level = {:?} is no filter: write \"info\", or directives as in \"warn,blox_raft=debug\"",
+                settings.level
+            )
         })?;
-        let (writer, guard) =
-            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX).thread_name("log").finish(std::io::stderr());
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_WAITING_MAX)
+            .thread_name("log")
+            .finish(std::io::stderr());
         let dropped = writer.error_counter();
-        let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colours =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let layer = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(writer);
         let registry = tracing_subscriber::registry().with(filter);
         match settings.format {
-            LogFormat::Text => registry.with(layer.event_format(format::Text::new(position))).try_init(),
-            LogFormat::Json => registry.with(layer.with_ansi(false).event_format(format::Json::new(position))).try_init(),
+            LogFormat::Text => registry
+                .with(layer.event_format(format::Text::new(position)))
+                .try_init(),
+            LogFormat::Json => registry
+                .with(layer.with_ansi(false).event_format(format::Json::new(position)))
+                .try_init(),
         }
         .context("logging was started twice")?;
         Ok(Logging { _guard: guard, dropped })

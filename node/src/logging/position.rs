@@ -16,7 +16,11 @@ struct Inner {
 impl Position {
     /// Before anything is known: term and session 0.
     pub fn new(node: &str) -> Position {
-        Position(Arc::new(Inner { node: node.to_owned(), term: AtomicU64::new(0), session: AtomicU64::new(0) }))
+        Position(Arc::new(Inner {
+            node: node.to_owned(),
+            term: AtomicU64::new(0),
+            session: AtomicU64::new(0),
+        }))
     }
 
     /// The node's name.

@@ -47,7 +47,12 @@ struct Node {
 }
 
 /// Runs until told to stop, or until it must.
-pub async fn node(config: NodeConfig, position: Position, dropped: DroppedLines, exit_on_stdin_close: bool) -> anyhow::Result<()> {
+pub async fn node(
+    config: NodeConfig,
+    position: Position,
+    dropped: DroppedLines,
+    exit_on_stdin_close: bool,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let mut node = tokio::select! {
         started = start(config, position, dropped) => started?,
@@ -88,9 +93,12 @@ fn listener_lost(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> 
 
 async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) -> anyhow::Result<Node> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %config.http.listen, peer = %config.peer.listen, "starts");
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("cannot listen for users on {}; is another node running? see [http] listen", config.http.listen))?;
+    let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
+        format!(
+            "cannot listen for users on {}; is another node running? see [http] listen",
+            config.http.listen
+        )
+    })?;
     let store = open_state(&config.data_directory).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let consensus = Consensus::start(raft_config(&config), store.clone(), Arc::clone(&clock)).await?;
@@ -104,7 +112,9 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
         store: store.clone(),
         cluster: Arc::new(consensus.clone()),
         catalog: Arc::new(EcsCatalog(Arc::clone(&sources))),
-        daemons: Arc::new(Planned { clock: Arc::clone(&clock) }),
+        daemons: Arc::new(Planned {
+            clock: Arc::clone(&clock),
+        }),
         metrics: Arc::clone(&metrics) as Arc<dyn blox_api::MetricsSource>,
         clock: Arc::clone(&clock),
         new_uuid: Arc::new(|| uuid::Uuid::new_v4().to_string()),
@@ -125,7 +135,15 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
         scheduler_metrics: metrics.scheduler(),
     };
     let duties = tokio::spawn(duties.run(duties_stop.clone()));
-    Ok(Node { api, consensus, store, duties, duties_stop, serving, serving_stop })
+    Ok(Node {
+        api,
+        consensus,
+        store,
+        duties,
+        duties_stop,
+        serving,
+        serving_stop,
+    })
 }
 
 async fn open_state(data_directory: &Path) -> anyhow::Result<Store> {

@@ -24,12 +24,18 @@ pub(super) async fn gracefully(node: Node) -> anyhow::Result<()> {
     hand_over(&node.consensus).await;
     tokio::time::sleep(Duration::from_millis(DRAIN_MS)).await;
     node.serving_stop.cancel();
-    node.serving.await.context("the users' interface broke off")?.context("the users' interface failed")?;
+    node.serving
+        .await
+        .context("the users' interface broke off")?
+        .context("the users' interface failed")?;
     tokio::time::timeout(Duration::from_millis(SHUTDOWN_MS_MAX), node.consensus.shutdown())
         .await
         .with_context(|| format!("consensus did not end within {SHUTDOWN_MS_MAX} ms"))?;
     let store = node.store;
-    tokio::task::spawn_blocking(move || store.flush()).await.context("flushing broke off")?.context("cannot flush the state")?;
+    tokio::task::spawn_blocking(move || store.flush())
+        .await
+        .context("flushing broke off")?
+        .context("cannot flush the state")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -38,7 +44,10 @@ async fn hand_over(consensus: &blox_raft::Consensus) {
     if *consensus.leadership().borrow() == Leadership::Follower {
         return;
     }
-    match consensus.transfer_leadership(Duration::from_millis(TRANSFER_MS_MAX)).await {
+    match consensus
+        .transfer_leadership(Duration::from_millis(TRANSFER_MS_MAX))
+        .await
+    {
         Ok(()) => tracing::info!("handed leadership over"),
         Err(TransferError::NotLeader) => {}
         Err(error) => tracing::warn!(%error, "leadership was not handed over; the others will elect"),

@@ -34,14 +34,22 @@ async fn bad_bodies_do_not_hold_up_the_queue() {
         event("ECS Container Instance State Change", json!("text")).to_string(),
         "x".repeat(LARGEST_BYTES),
     ];
-    let ignored = [event("ECS Service Action", json!({})), event("Something of the Future", json!({"taskArn": "x"}))];
+    let ignored = [
+        event("ECS Service Action", json!({})),
+        event("Something of the Future", json!({"taskArn": "x"})),
+    ];
     for body in &poison {
         simulator.post("/messages", json!({"body": body})).await;
     }
     for body in &ignored {
         simulator.post("/messages", json!({"body": body})).await;
     }
-    let started = simulator.post("/tasks/start", json!({"cluster": "alpha", "task_definition": "web", "count": 1})).await;
+    let started = simulator
+        .post(
+            "/tasks/start",
+            json!({"cluster": "alpha", "task_definition": "web", "count": 1}),
+        )
+        .await;
     let arn = started["tasks"][0].as_str().expect("it starts").to_owned();
 
     eventually("the event behind them arrives", DEADLINE, || async {
@@ -56,12 +64,19 @@ async fn bad_bodies_do_not_hold_up_the_queue() {
         let quarantined = main["quarantined"].as_u64().unwrap_or(0);
         // An empty Pipes array holds nothing that could be wrong: it may be either.
         let all = unknown + quarantined >= (poison.len() - 1 + ignored.len()) as u64;
-        if all && unknown >= ignored.len() as u64 { Ok(()) } else { Err(feed.to_string()) }
+        if all && unknown >= ignored.len() as u64 {
+            Ok(())
+        } else {
+            Err(feed.to_string())
+        }
     })
     .await;
     eventually("nothing stays in the queue", DEADLINE, || async {
         let queues = simulator.get("/queues").await;
-        let left: u64 = ["visible", "in_flight"].iter().map(|key| queues["queues"][0][key].as_u64().unwrap_or(0)).sum();
+        let left: u64 = ["visible", "in_flight"]
+            .iter()
+            .map(|key| queues["queues"][0][key].as_u64().unwrap_or(0))
+            .sum();
         if left == 0 { Ok(()) } else { Err(queues.to_string()) }
     })
     .await;
@@ -70,9 +85,17 @@ async fn bad_bodies_do_not_hold_up_the_queue() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|item| STANDARD.decode(item["body_base64"].as_str().expect("a body")).expect("base64"))
+        .map(|item| {
+            STANDARD
+                .decode(item["body_base64"].as_str().expect("a body"))
+                .expect("base64")
+        })
         .collect();
     for body in [&poison[0], &poison[1], &poison[5]] {
-        assert!(bodies.iter().any(|kept| kept == body.as_bytes()), "{} bytes are not kept as received", body.len());
+        assert!(
+            bodies.iter().any(|kept| kept == body.as_bytes()),
+            "{} bytes are not kept as received",
+            body.len()
+        );
     }
 }

@@ -22,9 +22,16 @@ fn the_printed_configuration_can_be_used() {
     let printed = blox(&["config", "print-default"], &[]);
     assert!(printed.status.success());
     std::fs::write(&file, &printed.stdout).expect("the file can be written");
-    let checked = blox(&["config", "check", &file.display().to_string()], &[("BLOX_HTTP_LISTEN", "127.0.0.1:2345")]);
+    let checked = blox(
+        &["config", "check", &file.display().to_string()],
+        &[("BLOX_HTTP_LISTEN", "127.0.0.1:2345")],
+    );
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-    assert!(text(&checked.stdout).contains("users at 127.0.0.1:2345"), "{}", text(&checked.stdout));
+    assert!(
+        text(&checked.stdout).contains("users at 127.0.0.1:2345"),
+        "{}",
+        text(&checked.stdout)
+    );
 }
 
 /// A key that is not known is an error with its line and a suggestion, for `check` and for `node`.
@@ -38,7 +45,10 @@ fn an_unknown_key_is_an_error() {
         let refused = blox(&arguments, &[]);
         assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
         let message = text(&refused.stderr);
-        assert!(message.contains("line 2") && message.contains("did you mean `data_directory`?"), "{message}");
+        assert!(
+            message.contains("line 2") && message.contains("did you mean `data_directory`?"),
+            "{message}"
+        );
     }
 }
 
@@ -46,16 +56,35 @@ fn an_unknown_key_is_an_error() {
 #[test]
 fn exit_codes_tell_what_happened() {
     assert_eq!(blox(&["nodes"], &[]).status.code(), Some(2));
-    let unhealthy = blox(&["health", "--url", "http://127.0.0.1:9/readyz", "--timeout-seconds", "2"], &[]);
+    let unhealthy = blox(
+        &["health", "--url", "http://127.0.0.1:9/readyz", "--timeout-seconds", "2"],
+        &[],
+    );
     assert_eq!(unhealthy.status.code(), Some(1));
-    assert!(text(&unhealthy.stderr).contains("no answer"), "{}", text(&unhealthy.stderr));
+    assert!(
+        text(&unhealthy.stderr).contains("no answer"),
+        "{}",
+        text(&unhealthy.stderr)
+    );
 }
 
 /// Without TLS and tokens a node listens off loopback only where that is said.
 #[test]
 fn listening_off_loopback_must_be_said() {
-    let arguments = ["node", "--name", "a", "--initial-members", "a=10.0.0.1:2010", "--peer-advertise", "10.0.0.1:2010"];
+    let arguments = [
+        "node",
+        "--name",
+        "a",
+        "--initial-members",
+        "a=10.0.0.1:2010",
+        "--peer-advertise",
+        "10.0.0.1:2010",
+    ];
     let refused = blox(&[&arguments[..], &["--peer-listen", "0.0.0.0:2010"]].concat(), &[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("insecure = true"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("insecure = true"),
+        "{}",
+        text(&refused.stderr)
+    );
 }

@@ -16,22 +16,46 @@ async fn the_demo_ends_well_by_itself() {
     let directory = Cluster::directory();
     let ports: Vec<Port> = (0..1).map(|_| Port::take()).collect();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
-    let arguments = ["demo", "--json", "--for", SHOWN, "--base-port", &ports[0].number.to_string()].map(str::to_owned);
-    command.args(arguments).arg("--data").arg(directory.path()).kill_on_drop(true);
-    let output = tokio::time::timeout(DEADLINE, command.output()).await.expect("it ends in time").expect("it can be started");
+    let arguments = [
+        "demo",
+        "--json",
+        "--for",
+        SHOWN,
+        "--base-port",
+        &ports[0].number.to_string(),
+    ]
+    .map(str::to_owned);
+    command
+        .args(arguments)
+        .arg("--data")
+        .arg(directory.path())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, command.output())
+        .await
+        .expect("it ends in time")
+        .expect("it can be started");
     let text = String::from_utf8_lossy(&output.stdout);
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
     let of = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {complaint}\n{text}", output.status);
     let verdict = of("verdict");
-    assert!(verdict[0]["daemons"].as_u64().is_some_and(|count| count >= 30), "{verdict:?}");
+    assert!(
+        verdict[0]["daemons"].as_u64().is_some_and(|count| count >= 30),
+        "{verdict:?}"
+    );
     assert_eq!(of("deployed").len(), 2);
     assert!(!of("leader").is_empty() && !of("daemon").is_empty());
     let nodes = of("nodes")[0]["nodes"].as_array().expect("three of them").clone();
     for node in &nodes {
         let pid = node["pid"].as_u64().expect("a pid");
-        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "{node} still runs");
+        assert!(
+            !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            "{node} still runs"
+        );
     }
     assert_eq!(nodes.len(), 3);
 }

@@ -40,7 +40,13 @@ async fn stopping_the_leader_fails_no_request() {
     let urls: Arc<Vec<String>> = Arc::new(cluster.nodes.iter().map(|node| node.url()).collect());
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
-        clients.spawn(load(number, cluster.client.clone(), Arc::clone(&urls), Arc::clone(&tally), Arc::clone(&stopping)));
+        clients.spawn(load(
+            number,
+            cluster.client.clone(),
+            Arc::clone(&urls),
+            Arc::clone(&tally),
+            Arc::clone(&stopping),
+        ));
     }
     let started = Instant::now();
     for stop in 0..STOPS {
@@ -51,7 +57,12 @@ async fn stopping_the_leader_fails_no_request() {
         cluster.nodes[leader].start();
         cluster.ready(leader).await;
         let failed = tally.failed.lock().expect("no client panicked with it").clone();
-        assert!(failed.is_empty(), "after stop {stop}: {} failed: {}", failed.len(), failed.join("\n"));
+        assert!(
+            failed.is_empty(),
+            "after stop {stop}: {} failed: {}",
+            failed.len(),
+            failed.join("\n")
+        );
     }
     stopping.store(true, Ordering::Relaxed);
     let (sent, seconds) = (tally.sent.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
@@ -62,7 +73,10 @@ async fn stopping_the_leader_fails_no_request() {
     println!("{sent} requests in {seconds:.1} s ({rate:.0} a second), {second_attempts} asked a second node");
     let failed = tally.failed.lock().expect("no client panicked with it");
     assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join("\n"));
-    assert!(rate >= RATE_MIN, "the load was too light to prove anything: {rate:.0} a second");
+    assert!(
+        rate >= RATE_MIN,
+        "the load was too light to prove anything: {rate:.0} a second"
+    );
 }
 
 /// One client: its share of the load at an even pace, whatever the answers' times.
@@ -93,7 +107,14 @@ async fn request(client_number: u32, count: u32, client: &Client, urls: &[String
         let answer = if count.is_multiple_of(2) {
             client.ask(Method::GET, &url, &[], None).await
         } else {
-            client.ask(Method::PUT, &url, &[("idempotency-key", &idempotency)], Some(count.to_string().into_bytes())).await
+            client
+                .ask(
+                    Method::PUT,
+                    &url,
+                    &[("idempotency-key", &idempotency)],
+                    Some(count.to_string().into_bytes()),
+                )
+                .await
         };
         match answer {
             // A key that was not written yet is an answer too.
@@ -105,5 +126,9 @@ async fn request(client_number: u32, count: u32, client: &Client, urls: &[String
             tally.second_attempts.fetch_add(1, Ordering::Relaxed);
         }
     }
-    tally.failed.lock().expect("no client panicked with it").push(errors.join(" | "));
+    tally
+        .failed
+        .lock()
+        .expect("no client panicked with it")
+        .push(errors.join(" | "));
 }

@@ -16,7 +16,10 @@ const ALLOWED: [(&str, &[&str]); 7] = [
 ];
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate stands in the workspace")
+        .to_owned()
 }
 
 /// The sections of a manifest that name dependencies of the crate itself (tests may use more), as dependency names.
@@ -52,15 +55,24 @@ fn sources(folder: &str) -> BTreeMap<PathBuf, String> {
 
 /// Whether a line of code (not of comment) names a crate: followed by `::`, or in a `use` or `extern crate`.
 fn names_crate(text: &str, name: &str) -> bool {
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).any(|line| {
-        line.match_indices(name).any(|(start, _)| {
-            let before = line[..start].chars().next_back();
-            let whole = !before.is_some_and(|character| character.is_alphanumeric() || character == '_');
-            let rest = &line[start + name.len()..];
-            let rest = if name.ends_with('_') { rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_') } else { rest };
-            whole && (rest.starts_with("::") || (line.trim_start().starts_with("use ") && (rest.starts_with(';') || rest.starts_with(" as "))))
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .any(|line| {
+            line.match_indices(name).any(|(start, _)| {
+                let before = line[..start].chars().next_back();
+                let whole = !before.is_some_and(|character| character.is_alphanumeric() || character == '_');
+                let rest = &line[start + name.len()..];
+                let rest = if name.ends_with('_') {
+                    rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+                } else {
+                    rest
+                };
+                whole
+                    && (rest.starts_with("::")
+                        || (line.trim_start().starts_with("use ")
+                            && (rest.starts_with(';') || rest.starts_with(" as "))))
+            })
         })
-    })
 }
 
 /// Names a crate only in these folders.
@@ -70,11 +82,18 @@ fn assert_only(name: &str, allowed: &[&str]) {
             continue;
         }
         for (path, text) in sources(folder) {
-            assert!(!names_crate(&text, name), "{} names {name}, which only {allowed:?} may", path.display());
+            assert!(
+                !names_crate(&text, name),
+                "{} names {name}, which only {allowed:?} may",
+                path.display()
+            );
         }
         let with_dashes = name.replace('_', "-");
         for dependency in dependencies(folder) {
-            assert!(!dependency.starts_with(&with_dashes), "{folder}/Cargo.toml depends on {dependency}, which only {allowed:?} may");
+            assert!(
+                !dependency.starts_with(&with_dashes),
+                "{folder}/Cargo.toml depends on {dependency}, which only {allowed:?} may"
+            );
         }
     }
 }
@@ -82,8 +101,10 @@ fn assert_only(name: &str, allowed: &[&str]) {
 /// The table above has every crate of the workspace: a new one must be given its place.
 #[test]
 fn every_crate_has_its_place() {
-    let manifest: toml::Table =
-        fs::read_to_string(workspace().join("Cargo.toml")).expect("the workspace has a manifest").parse().expect("TOML");
+    let manifest: toml::Table = fs::read_to_string(workspace().join("Cargo.toml"))
+        .expect("the workspace has a manifest")
+        .parse()
+        .expect("TOML");
     let members: BTreeSet<String> = manifest["workspace"]["members"]
         .as_array()
         .expect("members are a list")
@@ -96,7 +117,10 @@ fn every_crate_has_its_place() {
     for member in members.difference(&known) {
         let below = dependencies(member);
         for (folder, _) in ALLOWED {
-            assert!(!dependencies(folder).contains(&format!("blox-{member}")), "{folder} depends on {member}, which has no place here: {below:?}");
+            assert!(
+                !dependencies(folder).contains(&format!("blox-{member}")),
+                "{folder} depends on {member}, which has no place here: {below:?}"
+            );
         }
     }
 }
@@ -130,8 +154,14 @@ fn only_ecs_names_the_aws_sdk() {
 fn only_store_and_the_log_name_rocksdb() {
     assert_only("rocksdb", &["store", "raft"]);
     for (path, text) in sources("raft") {
-        let in_log = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("log"));
-        assert!(in_log || !names_crate(&text, "rocksdb"), "{} names rocksdb, which in raft only its log may", path.display());
+        let in_log = path
+            .components()
+            .any(|part| part.as_os_str().to_string_lossy().starts_with("log"));
+        assert!(
+            in_log || !names_crate(&text, "rocksdb"),
+            "{} names rocksdb, which in raft only its log may",
+            path.display()
+        );
     }
 }
 
@@ -140,7 +170,11 @@ fn only_store_and_the_log_name_rocksdb() {
 fn the_state_does_no_network_input_or_output() {
     for (path, text) in sources("store") {
         for module in ["std::net", "tokio::net", "hyper", "reqwest", "tonic"] {
-            assert!(!text.contains(module), "{} names {module}: the state does no network input or output", path.display());
+            assert!(
+                !text.contains(module),
+                "{} names {module}: the state does no network input or output",
+                path.display()
+            );
         }
     }
 }
@@ -148,10 +182,19 @@ fn the_state_does_no_network_input_or_output() {
 /// The search finds what it is for, and nothing else: a guard that cannot fail guards nothing.
 #[test]
 fn the_search_can_fail() {
-    for code in ["use openraft::Raft;", "let x = openraft::Config::default();", "use openraft;", "use openraft as o;"] {
+    for code in [
+        "use openraft::Raft;",
+        "let x = openraft::Config::default();",
+        "use openraft;",
+        "use openraft as o;",
+    ] {
         assert!(names_crate(code, "openraft"), "{code}");
     }
-    for code in ["// openraft::Raft is hidden", "let my_openraft = 1;", "use crate::openraft_facade::X;"] {
+    for code in [
+        "// openraft::Raft is hidden",
+        "let my_openraft = 1;",
+        "use crate::openraft_facade::X;",
+    ] {
         assert!(!names_crate(code, "openraft"), "{code}");
     }
     assert!(names_crate("use aws_sdk_ecs::Client;", "aws_"));

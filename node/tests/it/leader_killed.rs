@@ -39,9 +39,19 @@ async fn killing_the_leader_loses_and_doubles_nothing() {
         simulator.definition(REGION, "agent").await;
         let hold = kill < KILLS_INSIDE_A_CALL;
         if hold {
-            simulator.post("/answers", json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": 60_000, "then": "drop"})).await;
+            simulator
+                .post(
+                    "/answers",
+                    json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": 60_000, "then": "drop"}),
+                )
+                .await;
         }
-        cluster.put("/v2/environments/agent", &json!({"cluster": "alpha", "task_definition": "agent", "max_unavailable": 4})).await;
+        cluster
+            .put(
+                "/v2/environments/agent",
+                &json!({"cluster": "alpha", "task_definition": "agent", "max_unavailable": 4}),
+            )
+            .await;
         inside += usize::from(wait_for_the_moment(&simulator, hold, &mut random).await);
         let leader = cluster.leader().await;
         queries.leave_out(leader);
@@ -71,7 +81,9 @@ async fn killing_the_leader_loses_and_doubles_nothing() {
 /// Inside a call: as soon as the simulator holds one. Else: some moment of the roll-out.
 async fn wait_for_the_moment(simulator: &SimulatorProcess, hold: bool, random: &mut ChaCha8Rng) -> bool {
     if hold {
-        let held = simulator.get("/held?operation=StartTask&at_least=1&wait_ms=30000").await;
+        let held = simulator
+            .get("/held?operation=StartTask&at_least=1&wait_ms=30000")
+            .await;
         return held["held"].as_u64() >= Some(1);
     }
     tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
@@ -80,12 +92,21 @@ async fn wait_for_the_moment(simulator: &SimulatorProcess, hold: bool, random: &
 
 /// The node that came back answers with what the cluster has.
 async fn caught_up(cluster: &Cluster, position: usize) {
-    let newest = cluster.get((position + 1) % 3, "/v2/cluster").await.json()["revision"].as_u64().expect("a revision");
+    let newest = cluster.get((position + 1) % 3, "/v2/cluster").await.json()["revision"]
+        .as_u64()
+        .expect("a revision");
     let url = format!("{}/v1/tasks", cluster.nodes[position].url());
     eventually("the killed node catches up", DEADLINE, || async {
-        let answer = cluster.client.ask(reqwest::Method::GET, &url, &[("x-blox-consistency", "stale")], None).await?;
+        let answer = cluster
+            .client
+            .ask(reqwest::Method::GET, &url, &[("x-blox-consistency", "stale")], None)
+            .await?;
         let revision: u64 = answer.header("x-blox-revision").parse().unwrap_or(0);
-        if answer.status == 200 && revision >= newest { Ok(()) } else { Err(format!("{} at {revision} of {newest}", answer.status)) }
+        if answer.status == 200 && revision >= newest {
+            Ok(())
+        } else {
+            Err(format!("{} at {revision} of {newest}", answer.status))
+        }
     })
     .await;
 }
@@ -94,7 +115,9 @@ async fn converged(cluster: &Cluster) {
     eventually("every instance runs its daemon", CONVERGENCE, || async {
         let environment = cluster.get(0, "/v2/environments/agent").await.json();
         let summary = &environment["summary"];
-        let well = ["desired", "ready", "updated"].iter().all(|key| summary[key] == INSTANCES);
+        let well = ["desired", "ready", "updated"]
+            .iter()
+            .all(|key| summary[key] == INSTANCES);
         if well { Ok(()) } else { Err(environment.to_string()) }
     })
     .await;
@@ -108,8 +131,14 @@ async fn no_event_is_missing(cluster: &Cluster, simulator: &SimulatorProcess) {
     for (arn, resource) in told {
         let kind = if arn.contains(":task/") { "tasks" } else { "instances" };
         let shown = cluster.get(1, &format!("/v2/{kind}/{arn}")).await.json();
-        let (held, sent) = (shown["document"]["version"].as_u64(), resource["highest_version_queued"].as_u64());
-        assert!(held >= sent, "{arn}: the state has version {held:?}, the queue carried {sent:?}");
+        let (held, sent) = (
+            shown["document"]["version"].as_u64(),
+            resource["highest_version_queued"].as_u64(),
+        );
+        assert!(
+            held >= sent,
+            "{arn}: the state has version {held:?}, the queue carried {sent:?}"
+        );
     }
 }
 
@@ -119,7 +148,10 @@ async fn judge(simulator: &SimulatorProcess) {
     let counts = simulator.counts("blox:").await;
     let current: u64 = counts.iter().filter_map(|pair| pair["current"].as_u64()).sum();
     assert_eq!(current, INSTANCES as u64, "{counts:?}");
-    let doubles: Vec<&Value> = counts.iter().filter(|pair| pair["maximum"].as_u64() > Some(1)).collect();
+    let doubles: Vec<&Value> = counts
+        .iter()
+        .filter(|pair| pair["maximum"].as_u64() > Some(1))
+        .collect();
     assert!(doubles.is_empty(), "two at once: {doubles:?}");
 }
 
@@ -135,7 +167,11 @@ const NOBODY: usize = usize::MAX;
 impl Queries {
     fn begin(cluster: &Cluster) -> Queries {
         let (left_out, stopping) = (Arc::new(AtomicUsize::new(NOBODY)), Arc::new(AtomicBool::new(false)));
-        let urls: Vec<String> = cluster.nodes.iter().map(|node| format!("{}/v1/tasks?cluster=alpha", node.url())).collect();
+        let urls: Vec<String> = cluster
+            .nodes
+            .iter()
+            .map(|node| format!("{}/v1/tasks?cluster=alpha", node.url()))
+            .collect();
         let client = cluster.client.clone();
         let (skip, stop) = (Arc::clone(&left_out), Arc::clone(&stopping));
         let asking = tokio::spawn(async move {
@@ -145,7 +181,9 @@ impl Queries {
                     if skip.load(Ordering::SeqCst) == position {
                         continue;
                     }
-                    let answer = client.ask(reqwest::Method::GET, url, &[("x-blox-consistency", "stale")], None).await;
+                    let answer = client
+                        .ask(reqwest::Method::GET, url, &[("x-blox-consistency", "stale")], None)
+                        .await;
                     // The node may have been chosen to die while it was asked.
                     if skip.load(Ordering::SeqCst) == position {
                         continue;
@@ -158,7 +196,11 @@ impl Queries {
             }
             asked
         });
-        Queries { left_out, stopping, asking }
+        Queries {
+            left_out,
+            stopping,
+            asking,
+        }
     }
 
     fn leave_out(&self, position: usize) {

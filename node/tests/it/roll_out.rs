@@ -15,7 +15,8 @@ async fn all_ready(cluster: &Cluster, environment: &str, count: usize) {
     eventually("every daemon runs", DEADLINE, || async {
         let environment = cluster.get(0, &format!("/v2/environments/{environment}")).await.json();
         let summary = &environment["summary"];
-        let well = ["desired", "ready", "updated"].iter().all(|key| summary[key] == count) && environment["deployment"]["status"] == "completed";
+        let well = ["desired", "ready", "updated"].iter().all(|key| summary[key] == count)
+            && environment["deployment"]["status"] == "completed";
         if well { Ok(()) } else { Err(environment.to_string()) }
     })
     .await;
@@ -31,7 +32,11 @@ struct Daemons {
 impl Daemons {
     fn follow(&mut self, event: &Value) {
         let document = &event["object"]["document"];
-        if event["kind"] != "task" || !document["group"].as_str().is_some_and(|group| group.starts_with("blox:")) {
+        if event["kind"] != "task"
+            || !document["group"]
+                .as_str()
+                .is_some_and(|group| group.starts_with("blox:"))
+        {
             return;
         }
         let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
@@ -67,7 +72,10 @@ async fn a_roll_out_keeps_within_what_may_be_unavailable() {
     let source = SimulatorProcess::source("main", REGION);
     let cluster = Cluster::start(directory, &simulator.url(), &[source]).await;
     cluster.reconciled().await;
-    let begin = cluster.get(0, "/v2/cluster").await.json()["revision"].as_u64().expect("a revision") + 1;
+    let begin = cluster.get(0, "/v2/cluster").await.json()["revision"]
+        .as_u64()
+        .expect("a revision")
+        + 1;
     let wanted = |definition: &str| json!({"cluster": "alpha", "task_definition": definition, "max_unavailable": MAX_UNAVAILABLE});
     cluster.put("/v2/environments/agent", &wanted(&first)).await;
     all_ready(&cluster, "agent", INSTANCES).await;
@@ -80,13 +88,21 @@ async fn a_roll_out_keeps_within_what_may_be_unavailable() {
     let mut rolling = false;
     let mut worst = 0;
     while !daemons.all_of(&second) {
-        let event = lines.next(DEADLINE).await.expect("the watch goes on").expect("the roll-out is in the history");
+        let event = lines
+            .next(DEADLINE)
+            .await
+            .expect("the watch goes on")
+            .expect("the roll-out is in the history");
         daemons.follow(&event);
         // First placements are not limited: what is allowed counts from when all run.
         rolling |= daemons.all_of(&first);
         if rolling {
             worst = worst.max(daemons.without());
-            assert!(daemons.without() <= MAX_UNAVAILABLE, "{} instances without a daemon at {event}", daemons.without());
+            assert!(
+                daemons.without() <= MAX_UNAVAILABLE,
+                "{} instances without a daemon at {event}",
+                daemons.without()
+            );
         }
     }
     assert!(rolling && worst > 0, "the roll-out was seen");
@@ -108,34 +124,62 @@ async fn on_a_draining_instance_ours_leaves_last() {
     let source = SimulatorProcess::source("main", REGION);
     let cluster = Cluster::start(directory, &simulator.url(), &[source]).await;
     cluster.reconciled().await;
-    cluster.put("/v2/environments/agent", &json!({"cluster": "alpha", "task_definition": "agent"})).await;
+    cluster
+        .put(
+            "/v2/environments/agent",
+            &json!({"cluster": "alpha", "task_definition": "agent"}),
+        )
+        .await;
     all_ready(&cluster, "agent", instances.len()).await;
     let drained = &instances[0];
     let order = json!({"cluster": "alpha", "task_definition": "web", "instances": [drained]});
-    let application = simulator.post("/tasks/start", order).await["tasks"][0].as_str().expect("it starts").to_owned();
+    let application = simulator.post("/tasks/start", order).await["tasks"][0]
+        .as_str()
+        .expect("it starts")
+        .to_owned();
     simulator.wait_until_still().await;
     cluster.holds_the_truth_of(&simulator, REGION).await;
 
-    let mut lines = Lines::open(&cluster.client, &format!("{}/v2/watch?kinds=task,instance", cluster.nodes[2].url())).await.expect("a watch");
-    simulator.post("/instances/drain", json!({"cluster": "alpha", "instances": [drained]})).await;
+    let mut lines = Lines::open(
+        &cluster.client,
+        &format!("{}/v2/watch?kinds=task,instance", cluster.nodes[2].url()),
+    )
+    .await
+    .expect("a watch");
+    simulator
+        .post("/instances/drain", json!({"cluster": "alpha", "instances": [drained]}))
+        .await;
     let on_it = |event: &Value| event["object"]["document"]["containerInstanceArn"] == json!(drained);
     let mut quiet_bookmarks = 0;
     let mut draining = false;
     // Bookmarks come when nothing else does: two of them in a row after the drain are ten quiet seconds, in which ours must stay.
     while quiet_bookmarks < 2 {
-        let event = lines.next(DEADLINE).await.expect("the watch goes on").expect("bookmarks come");
+        let event = lines
+            .next(DEADLINE)
+            .await
+            .expect("the watch goes on")
+            .expect("bookmarks come");
         if event["type"] == "BOOKMARK" {
             quiet_bookmarks += usize::from(draining);
         } else if on_it(&event) {
             quiet_bookmarks = 0;
             draining |= event["object"]["document"]["status"] == "DRAINING";
-            assert_ne!(event["object"]["document"]["desiredStatus"], "STOPPED", "nothing may stop while another's task runs: {event}");
+            assert_ne!(
+                event["object"]["document"]["desiredStatus"], "STOPPED",
+                "nothing may stop while another's task runs: {event}"
+            );
         }
     }
-    simulator.post("/tasks/stop", json!({"cluster": "alpha", "tasks": [application]})).await;
+    simulator
+        .post("/tasks/stop", json!({"cluster": "alpha", "tasks": [application]}))
+        .await;
     let mut application_stopped = false;
     loop {
-        let event = lines.next(DEADLINE).await.expect("the watch goes on").expect("ours leaves");
+        let event = lines
+            .next(DEADLINE)
+            .await
+            .expect("the watch goes on")
+            .expect("ours leaves");
         let document = &event["object"]["document"];
         if event["kind"] != "task" || !on_it(&event) {
             continue;
@@ -149,5 +193,10 @@ async fn on_a_draining_instance_ours_leaves_last() {
             }
         }
     }
-    tokio::time::timeout(Duration::from_secs(60), all_ready(&cluster, "agent", instances.len() - 1)).await.expect("one instance is left");
+    tokio::time::timeout(
+        Duration::from_secs(60),
+        all_ready(&cluster, "agent", instances.len() - 1),
+    )
+    .await
+    .expect("one instance is left");
 }

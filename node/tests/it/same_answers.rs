@@ -19,9 +19,16 @@ async fn every_node_gives_the_same_body() {
             simulator.post("/tasks/start", order).await;
         }
     }
-    simulator.post("/tasks/start", json!({"cluster": "beta", "task_definition": "web", "count": 2, "launch_type": "FARGATE"})).await;
+    simulator
+        .post(
+            "/tasks/start",
+            json!({"cluster": "beta", "task_definition": "web", "count": 2, "launch_type": "FARGATE"}),
+        )
+        .await;
     simulator.wait_until_still().await;
-    simulator.post("/tasks/stop", json!({"cluster": "alpha", "count": 2})).await;
+    simulator
+        .post("/tasks/stop", json!({"cluster": "alpha", "count": 2}))
+        .await;
     simulator.wait_until_still().await;
     let source = SimulatorProcess::source("main", REGION);
     let cluster = Cluster::start(directory, &simulator.url(), &[source]).await;
@@ -46,10 +53,18 @@ async fn every_node_gives_the_same_body() {
     for query in &queries {
         let first = cluster.get(0, query).await;
         for (position, node) in cluster.nodes.iter().enumerate() {
-            let answer = cluster.client.get(&format!("{}{query}", node.url())).await.expect("every node answers");
+            let answer = cluster
+                .client
+                .get(&format!("{}{query}", node.url()))
+                .await
+                .expect("every node answers");
             assert_eq!(answer.status, 200, "{query} on node {position}: {}", answer.text());
             assert_eq!(answer.header("x-blox-node"), node.name, "{query}");
-            assert_eq!(answer.text(), first.text(), "{query}: node {position} differs from node 0");
+            assert_eq!(
+                answer.text(),
+                first.text(),
+                "{query}: node {position} differs from node 0"
+            );
         }
         with_items += usize::from(first.text().contains("arn:aws:ecs"));
     }

@@ -13,11 +13,21 @@ use crate::harness::{Client, Cluster, DEADLINE, Port, Process, eventually};
 fn arguments(http: &Port, peer: &Port, data: &std::path::Path) -> Vec<String> {
     let members = format!("alone={}", peer.address());
     let data = data.join("data").display().to_string();
-    ["node", "--name", "alone", "--data-directory", &data, "--http-listen", &http.address(), "--peer-listen", &peer.address()]
-        .into_iter()
-        .chain(["--initial-members", &members])
-        .map(str::to_owned)
-        .collect()
+    [
+        "node",
+        "--name",
+        "alone",
+        "--data-directory",
+        &data,
+        "--http-listen",
+        &http.address(),
+        "--peer-listen",
+        &peer.address(),
+    ]
+    .into_iter()
+    .chain(["--initial-members", &members])
+    .map(str::to_owned)
+    .collect()
 }
 
 async fn ready(client: &Client, http: &Port) {
@@ -38,26 +48,50 @@ async fn a_log_reader_that_blocks_does_not_block_the_node() {
     let directory = Cluster::directory();
     let (http, peer, client) = (Port::take(), Port::take(), Client::new());
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
-    command.args(arguments(&http, &peer, directory.path())).args(["--log-level", "trace", "--log-format", "json"]);
+    command
+        .args(arguments(&http, &peer, directory.path()))
+        .args(["--log-level", "trace", "--log-format", "json"]);
     // Held open, never read.
-    let _node = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+    let _node = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
     ready(&client, &http).await;
     let dropped = async || {
-        let page = client.get(&format!("http://{}/metrics", http.address())).await.expect("metrics").text();
-        let line = page.lines().find(|line| line.starts_with("blox_log_lines_dropped_total ")).expect("the counter is there").to_owned();
-        line.rsplit(' ').next().and_then(|count| count.parse::<f64>().ok()).expect("a number")
+        let page = client
+            .get(&format!("http://{}/metrics", http.address()))
+            .await
+            .expect("metrics")
+            .text();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("blox_log_lines_dropped_total "))
+            .expect("the counter is there")
+            .to_owned();
+        line.rsplit(' ')
+            .next()
+            .and_then(|count| count.parse::<f64>().ok())
+            .expect("a number")
     };
     let began = Instant::now();
     let mut written = 0;
     while dropped().await == 0.0 {
         assert!(began.elapsed() < DEADLINE, "nothing was dropped after {written} writes");
         let url = format!("http://{}/v2/kv/key-{written}", http.address());
-        let answer = client.ask(Method::PUT, &url, &[], Some(b"value".to_vec())).await.expect("the node goes on");
+        let answer = client
+            .ask(Method::PUT, &url, &[], Some(b"value".to_vec()))
+            .await
+            .expect("the node goes on");
         assert!(answer.is_success(), "{}", answer.text());
         written += 1;
     }
     let url = format!("http://{}/v2/kv/after", http.address());
-    let answer = client.ask(Method::PUT, &url, &[], Some(b"value".to_vec())).await.expect("the node goes on after lines were dropped");
+    let answer = client
+        .ask(Method::PUT, &url, &[], Some(b"value".to_vec()))
+        .await
+        .expect("the node goes on after lines were dropped");
     assert!(answer.is_success(), "{}", answer.text());
 }
 
@@ -71,23 +105,38 @@ async fn a_second_signal_ends_at_once() {
     let mut node = Process::blox("alone", &arguments, &[], directory.path());
     ready(&client, &http).await;
     let mut slow = TcpStream::connect(http.address()).expect("it listens");
-    slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf").expect("it reads");
+    slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf")
+        .expect("it reads");
     node.terminate();
     eventually("the graceful stop begins", DEADLINE, || async {
         let log = node.log();
-        if log.contains("\"stopping; a second signal ends at once\"") { Ok(()) } else { Err(log) }
+        if log.contains("\"stopping; a second signal ends at once\"") {
+            Ok(())
+        } else {
+            Err(log)
+        }
     })
     .await;
     node.terminate();
     let began = Instant::now();
     let status = node.ended().await;
     assert_eq!(status.code(), Some(1), "{}", node.last_words());
-    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "it took {:?}",
+        began.elapsed()
+    );
     let log = node.log();
     let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(lines.len() > 3, "{log}");
     for line in &lines {
-        assert!(line["node"] == "alone" && line["term"].is_u64() && line["session"].is_u64(), "{line}");
+        assert!(
+            line["node"] == "alone" && line["term"].is_u64() && line["session"].is_u64(),
+            "{line}"
+        );
     }
-    assert!(lines.iter().any(|line| line["session"].as_u64() > Some(0)), "the leader's lines say its session: {log}");
+    assert!(
+        lines.iter().any(|line| line["session"].as_u64() > Some(0)),
+        "the leader's lines say its session: {log}"
+    );
 }

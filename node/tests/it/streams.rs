@@ -35,14 +35,17 @@ impl Route {
     fn read(self, line: &Value) -> Option<(u64, String)> {
         match self {
             Route::V1 => {
-                let version = line["metadata"]["entityVersion"].as_str().expect("an entity has a version");
+                let version = line["metadata"]["entityVersion"]
+                    .as_str()
+                    .expect("an entity has a version");
                 let arn = line["entity"]["taskARN"].as_str().expect("a task has an ARN");
                 Some((version.parse().expect("a version is a number"), arn.to_owned()))
             }
             Route::V2 => match line["type"].as_str() {
-                Some("PUT" | "DELETE") => {
-                    Some((line["revision"].as_u64().expect("a revision"), line["arn"].as_str().expect("an ARN").to_owned()))
-                }
+                Some("PUT" | "DELETE") => Some((
+                    line["revision"].as_u64().expect("a revision"),
+                    line["arn"].as_str().expect("an ARN").to_owned(),
+                )),
                 Some("BOOKMARK") => None,
                 _ => panic!("{line}"),
             },
@@ -62,7 +65,9 @@ impl Reader {
     async fn read(&mut self, client: &Client, url: &str, until: usize, patience: Duration) -> Result<(), String> {
         let mut lines = Lines::open(client, &format!("{url}{}", self.route.path(self.next))).await?;
         while self.seen.len() < until {
-            let Some(line) = lines.next(patience).await? else { return Err("silence".to_owned()) };
+            let Some(line) = lines.next(patience).await? else {
+                return Err("silence".to_owned());
+            };
             if let Some((revision, arn)) = self.route.read(&line) {
                 self.next = revision + 1;
                 self.seen.push((revision, arn));
@@ -87,16 +92,39 @@ async fn a_stream_goes_on_where_its_node_died() {
     let status = cluster.get(0, "/v2/cluster").await.json();
     let begin = status["revision"].as_u64().expect("a revision") + 1;
     simulator
-        .put("/liveliness", json!({"task_starts_per_minute": 400.0, "task_stops_per_minute": 380.0, "instances_min": 6}))
+        .put(
+            "/liveliness",
+            json!({"task_starts_per_minute": 400.0, "task_stops_per_minute": 380.0, "instances_min": 6}),
+        )
         .await;
 
-    let mut readers = [Reader { route: Route::V1, next: begin, seen: Vec::new() }, Reader { route: Route::V2, next: begin, seen: Vec::new() }];
+    let mut readers = [
+        Reader {
+            route: Route::V1,
+            next: begin,
+            seen: Vec::new(),
+        },
+        Reader {
+            route: Route::V2,
+            next: begin,
+            seen: Vec::new(),
+        },
+    ];
     for kill in 0..KILLS {
-        let victim = if kill == 0 { cluster.leader().await } else { cluster.follower().await };
-        let until = readers.iter().map(|reader| reader.seen.len()).max().unwrap_or(0) + EVENTS_BEFORE_THE_KILL + random.random_range(0..20);
+        let victim = if kill == 0 {
+            cluster.leader().await
+        } else {
+            cluster.follower().await
+        };
+        let until = readers.iter().map(|reader| reader.seen.len()).max().unwrap_or(0)
+            + EVENTS_BEFORE_THE_KILL
+            + random.random_range(0..20);
         let url = cluster.nodes[victim].url();
         for reader in &mut readers {
-            reader.read(&cluster.client, &url, until, DEADLINE).await.expect("a living node goes on telling");
+            reader
+                .read(&cluster.client, &url, until, DEADLINE)
+                .await
+                .expect("a living node goes on telling");
         }
         cluster.nodes[victim].kill().await;
         let survivor = (victim + 1) % cluster.nodes.len();
@@ -120,7 +148,9 @@ async fn a_stream_goes_on_where_its_node_died() {
     simulator.put("/liveliness", json!({})).await;
     simulator.wait_until_still().await;
     cluster.holds_the_truth_of(&simulator, REGION).await;
-    let end = cluster.get(0, "/v2/cluster").await.json()["revision"].as_u64().expect("a revision");
+    let end = cluster.get(0, "/v2/cluster").await.json()["revision"]
+        .as_u64()
+        .expect("a revision");
     let history = read_to(&cluster.client, &cluster.nodes[0].url(), begin, end).await;
     for reader in &mut readers {
         reader.read_to_the_end(&cluster, end).await;
@@ -130,7 +160,11 @@ async fn a_stream_goes_on_where_its_node_died() {
         };
         compare(name, &reader.seen, &history);
     }
-    assert!(history.len() > KILLS * EVENTS_BEFORE_THE_KILL, "too little happened: {}", history.len());
+    assert!(
+        history.len() > KILLS * EVENTS_BEFORE_THE_KILL,
+        "too little happened: {}",
+        history.len()
+    );
 }
 
 impl Reader {
@@ -140,16 +174,24 @@ impl Reader {
             return;
         }
         let url = cluster.nodes[1].url();
-        let _ = self.read(&cluster.client, &url, usize::MAX, Duration::from_secs(3)).await;
+        let _ = self
+            .read(&cluster.client, &url, usize::MAX, Duration::from_secs(3))
+            .await;
     }
 }
 
 /// Everything from the history of one node that never died within it.
 async fn read_to(client: &Client, url: &str, begin: u64, end: u64) -> Seen {
-    let mut lines = Lines::open(client, &format!("{url}{}", Route::V2.path(begin))).await.expect("the history is kept");
+    let mut lines = Lines::open(client, &format!("{url}{}", Route::V2.path(begin)))
+        .await
+        .expect("the history is kept");
     let mut seen = Vec::new();
     loop {
-        let line = lines.next(DEADLINE).await.expect("the stream goes on").expect("a bookmark comes");
+        let line = lines
+            .next(DEADLINE)
+            .await
+            .expect("the stream goes on")
+            .expect("a bookmark comes");
         if let Some(event) = Route::V2.read(&line) {
             seen.push(event);
         } else if line["revision"].as_u64() >= Some(end) {
@@ -159,11 +201,26 @@ async fn read_to(client: &Client, url: &str, begin: u64, end: u64) -> Seen {
 }
 
 fn compare(name: &str, seen: &Seen, history: &Seen) {
-    assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0), "{name} is not in order");
-    let known: BTreeMap<u64, &str> = history.iter().map(|(revision, arn)| (*revision, arn.as_str())).collect();
+    assert!(
+        seen.windows(2).all(|pair| pair[0].0 < pair[1].0),
+        "{name} is not in order"
+    );
+    let known: BTreeMap<u64, &str> = history
+        .iter()
+        .map(|(revision, arn)| (*revision, arn.as_str()))
+        .collect();
     let read: BTreeMap<u64, &str> = seen.iter().map(|(revision, arn)| (*revision, arn.as_str())).collect();
-    let missing: Vec<_> = known.iter().filter(|(revision, _)| !read.contains_key(revision)).collect();
-    let invented: Vec<_> = read.iter().filter(|(revision, arn)| known.get(revision) != Some(arn)).collect();
-    assert!(missing.is_empty() && invented.is_empty(), "{name}: missing {missing:?}, invented {invented:?}");
+    let missing: Vec<_> = known
+        .iter()
+        .filter(|(revision, _)| !read.contains_key(revision))
+        .collect();
+    let invented: Vec<_> = read
+        .iter()
+        .filter(|(revision, arn)| known.get(revision) != Some(arn))
+        .collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "{name}: missing {missing:?}, invented {invented:?}"
+    );
     assert_eq!(seen.len(), history.len(), "{name}");
 }

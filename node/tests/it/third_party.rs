@@ -20,45 +20,97 @@ async fn blox_works_on_somebody_elses_aws() {
     }
     for family in ["agent", "web"] {
         let container = json!({"name": family, "image": "busybox", "cpu": 10, "memory": 64, "essential": true});
-        moto.ecs("RegisterTaskDefinition", json!({"family": family, "containerDefinitions": [container]})).await;
+        moto.ecs(
+            "RegisterTaskDefinition",
+            json!({"family": family, "containerDefinitions": [container]}),
+        )
+        .await;
     }
-    moto.call("sqs", "AmazonSQS.CreateQueue", json!({"QueueName": QUEUE})).await;
+    moto.call("sqs", "AmazonSQS.CreateQueue", json!({"QueueName": QUEUE}))
+        .await;
     let pattern = json!({"source": ["aws.ecs"], "detail-type": ["ECS Task State Change"]}).to_string();
-    moto.call("events", "AWSEvents.PutRule", json!({"Name": "ecs", "EventPattern": pattern})).await;
+    moto.call(
+        "events",
+        "AWSEvents.PutRule",
+        json!({"Name": "ecs", "EventPattern": pattern}),
+    )
+    .await;
     let target = json!([{"Id": "1", "Arn": format!("arn:aws:sqs:us-east-1:123456789012:{QUEUE}")}]);
-    moto.call("events", "AWSEvents.PutTargets", json!({"Rule": "ecs", "Targets": target})).await;
+    moto.call(
+        "events",
+        "AWSEvents.PutTargets",
+        json!({"Rule": "ecs", "Targets": target}),
+    )
+    .await;
 
-    let source = SourceText { name: "moto", region: "us-east-1", queue: QUEUE, reconcile_pause: "2s" };
+    let source = SourceText {
+        name: "moto",
+        region: "us-east-1",
+        queue: QUEUE,
+        reconcile_pause: "2s",
+    };
     let cluster = Cluster::start(directory, &moto.url(), &[source]).await;
     cluster.reconciled().await;
     let shown = cluster.get(0, "/v1/instances?cluster=third").await.json();
-    let mut arns: Vec<&str> = shown["items"].as_array().expect("a list").iter().filter_map(|one| one["entity"]["containerInstanceARN"].as_str()).collect();
+    let mut arns: Vec<&str> = shown["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["entity"]["containerInstanceARN"].as_str())
+        .collect();
     arns.sort_unstable();
     instances.sort_unstable();
     assert_eq!(arns, instances, "bootstrap sees the instances");
 
-    let told = format!("arn:aws:ecs:us-east-1:123456789012:task/third/{}", "0123456789abcdef".repeat(2));
+    let told = format!(
+        "arn:aws:ecs:us-east-1:123456789012:task/third/{}",
+        "0123456789abcdef".repeat(2)
+    );
     let detail = task_detail(&told, cluster_arn.as_str().expect("an ARN"), &instances[0]);
     let entry = json!({"Source": "aws.ecs", "DetailType": "ECS Task State Change", "Resources": [told], "Detail": detail.to_string()});
-    moto.call("events", "AWSEvents.PutEvents", json!({"Entries": [entry]})).await;
+    moto.call("events", "AWSEvents.PutEvents", json!({"Entries": [entry]}))
+        .await;
     eventually("the event shows", DEADLINE, || async {
         let tasks = cluster.get(1, "/v1/tasks?cluster=third").await.text();
         if tasks.contains(&told) { Ok(()) } else { Err(tasks) }
     })
     .await;
 
-    cluster.put("/v2/environments/agent", &json!({"cluster": "third", "task_definition": "agent"})).await;
+    cluster
+        .put(
+            "/v2/environments/agent",
+            &json!({"cluster": "third", "task_definition": "agent"}),
+        )
+        .await;
     eventually("a daemon on every instance", DEADLINE, || async {
         let environment = cluster.get(2, "/v2/environments/agent").await.json();
-        if environment["summary"]["current"] == instances.len() { Ok(()) } else { Err(environment.to_string()) }
+        if environment["summary"]["current"] == instances.len() {
+            Ok(())
+        } else {
+            Err(environment.to_string())
+        }
     })
     .await;
     for instance in &instances {
-        let listed = moto.ecs("ListTasks", json!({"cluster": "third", "containerInstance": instance, "family": "agent"})).await;
-        assert_eq!(listed["taskArns"].as_array().map(Vec::len), Some(1), "one on {instance}: {listed}");
+        let listed = moto
+            .ecs(
+                "ListTasks",
+                json!({"cluster": "third", "containerInstance": instance, "family": "agent"}),
+            )
+            .await;
+        assert_eq!(
+            listed["taskArns"].as_array().map(Vec::len),
+            Some(1),
+            "one on {instance}: {listed}"
+        );
     }
 
-    let started = moto.ecs("StartTask", json!({"cluster": "third", "taskDefinition": "web", "containerInstances": [instances[1]]})).await;
+    let started = moto
+        .ecs(
+            "StartTask",
+            json!({"cluster": "third", "taskDefinition": "web", "containerInstances": [instances[1]]}),
+        )
+        .await;
     let untold = started["tasks"][0]["taskArn"].as_str().expect("it starts").to_owned();
     // By /v2: moto's tasks have no createdAt, and /v1 leaves out what it cannot show whole.
     eventually("reconcile sees what no event told", DEADLINE, || async {

@@ -26,7 +26,11 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> String {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub fn is_success(&self) -> bool {
@@ -44,15 +48,29 @@ pub struct Client {
 
 impl Client {
     pub fn new() -> Client {
-        let build = || reqwest::Client::builder().no_proxy().tcp_nodelay(true).connect_timeout(Duration::from_secs(5));
+        let build = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .tcp_nodelay(true)
+                .connect_timeout(Duration::from_secs(5))
+        };
         Client {
-            http: build().timeout(ATTEMPT).build().expect("a client without TLS can be built"),
+            http: build()
+                .timeout(ATTEMPT)
+                .build()
+                .expect("a client without TLS can be built"),
             streaming: build().build().expect("a client without TLS can be built"),
         }
     }
 
     /// One request to one node.
-    pub async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Result<Answer, String> {
+    pub async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, String> {
         let mut request = self.http.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -62,7 +80,11 @@ impl Client {
         }
         let answer = request.send().await.map_err(|error| format!("{url}: {error:?}"))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = answer.bytes().await.map_err(|error| format!("{url}: {error:?}"))?.to_vec();
+        let body = answer
+            .bytes()
+            .await
+            .map_err(|error| format!("{url}: {error:?}"))?
+            .to_vec();
         Ok(Answer { status, headers, body })
     }
 
@@ -80,6 +102,12 @@ impl Client {
     }
 
     pub async fn put_json(&self, url: &str, body: &Value) -> Result<Answer, String> {
-        self.ask(Method::PUT, url, &[("content-type", "application/json")], Some(body.to_string().into_bytes())).await
+        self.ask(
+            Method::PUT,
+            url,
+            &[("content-type", "application/json")],
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 }

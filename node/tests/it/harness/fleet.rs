@@ -28,7 +28,10 @@ pub struct SourceText<'a> {
 impl Cluster {
     /// A directory for the whole test.
     pub fn directory() -> TempDir {
-        tempfile::Builder::new().prefix("blox-test-").tempdir().expect("the temporary directory can be written")
+        tempfile::Builder::new()
+            .prefix("blox-test-")
+            .tempdir()
+            .expect("the temporary directory can be written")
     }
 
     /// Three nodes that observe `endpoint` by these sources; returns when all are ready.
@@ -38,10 +41,13 @@ impl Cluster {
 
     /// As [`Cluster::start`], with more configuration.
     pub async fn start_with(directory: TempDir, endpoint: &str, sources: &[SourceText<'_>], more: &str) -> Cluster {
-        let places: Vec<(String, Port, Port)> =
-            ["a", "b", "c"].map(|name| (name.to_owned(), Port::take(), Port::take())).into();
-        let members: Vec<String> =
-            places.iter().map(|(name, _, peer)| format!("{{name={name:?}, peer_address={:?}}}", peer.address())).collect();
+        let places: Vec<(String, Port, Port)> = ["a", "b", "c"]
+            .map(|name| (name.to_owned(), Port::take(), Port::take()))
+            .into();
+        let members: Vec<String> = places
+            .iter()
+            .map(|(name, _, peer)| format!("{{name={name:?}, peer_address={:?}}}", peer.address()))
+            .collect();
         let members = format!("initial_members = [{}]", members.join(", "));
         let sources: String = sources.iter().map(source_text).collect();
         let environment: Vec<(String, String)> = [
@@ -53,7 +59,12 @@ impl Cluster {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let options = NodeOptions { members: &members, sources: &sources, environment: &environment, more };
+        let options = NodeOptions {
+            members: &members,
+            sources: &sources,
+            environment: &environment,
+            more,
+        };
         let mut nodes: Vec<Node> = places
             .into_iter()
             .map(|(name, http, peer)| Node::prepare(&name, http, peer, directory.path(), &options))
@@ -61,7 +72,11 @@ impl Cluster {
         for node in &mut nodes {
             node.start();
         }
-        let mut cluster = Cluster { nodes, client: Client::new(), _directory: directory };
+        let mut cluster = Cluster {
+            nodes,
+            client: Client::new(),
+            _directory: directory,
+        };
         for position in 0..cluster.nodes.len() {
             cluster.ready(position).await;
         }
@@ -80,7 +95,10 @@ impl Cluster {
                 Err(error) => error,
             };
             if started.elapsed() > DEADLINE {
-                panic!("{url}: not ready within {DEADLINE:?}: {seen}\n{}", self.nodes[position].log());
+                panic!(
+                    "{url}: not ready within {DEADLINE:?}: {seen}\n{}",
+                    self.nodes[position].log()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -125,7 +143,9 @@ impl Cluster {
     /// Position of some node that runs and does not lead.
     pub async fn follower(&self) -> usize {
         let leader = self.leader().await;
-        (0..self.nodes.len()).find(|position| *position != leader && self.nodes[*position].runs()).expect("a follower runs")
+        (0..self.nodes.len())
+            .find(|position| *position != leader && self.nodes[*position].runs())
+            .expect("a follower runs")
     }
 
     /// A GET answered with 200 by some running node, from the given one on.
@@ -169,9 +189,13 @@ impl Cluster {
         for kind in ["instances", "tasks"] {
             eventually(kind, DEADLINE, || async {
                 let (ours, truth) = (self.state(region, kind).await, simulator.truth(region, kind).await);
-                let differing = |one: &BTreeMap<String, (i64, String)>, other: &BTreeMap<String, (i64, String)>| -> Vec<String> {
-                    one.iter().filter(|(arn, known)| other.get(*arn) != Some(known)).map(|(arn, known)| format!("{arn} {known:?}")).collect()
-                };
+                let differing =
+                    |one: &BTreeMap<String, (i64, String)>, other: &BTreeMap<String, (i64, String)>| -> Vec<String> {
+                        one.iter()
+                            .filter(|(arn, known)| other.get(*arn) != Some(known))
+                            .map(|(arn, known)| format!("{arn} {known:?}"))
+                            .collect()
+                    };
                 let (ahead, behind) = (differing(&truth, &ours), differing(&ours, &truth));
                 if ahead.is_empty() && behind.is_empty() {
                     return Ok(());
@@ -219,6 +243,11 @@ fn source_text(source: &SourceText<'_>) -> String {
 impl SimulatorProcess {
     /// The usual source: one region, its event queue, a short pause so that tests see reconcile.
     pub fn source<'a>(name: &'a str, region: &'a str) -> SourceText<'a> {
-        SourceText { name, region, queue: "blox-events", reconcile_pause: "5s" }
+        SourceText {
+            name,
+            region,
+            queue: "blox-events",
+            reconcile_pause: "5s",
+        }
     }
 }

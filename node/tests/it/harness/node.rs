@@ -54,8 +54,17 @@ impl Node {
     /// Starts it (again).
     pub fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let arguments = ["node".to_owned(), "--config".to_owned(), self.file.display().to_string()];
-        self.process = Some(Process::blox(&self.name, &arguments, &self.environment, &self.directory));
+        let arguments = [
+            "node".to_owned(),
+            "--config".to_owned(),
+            self.file.display().to_string(),
+        ];
+        self.process = Some(Process::blox(
+            &self.name,
+            &arguments,
+            &self.environment,
+            &self.directory,
+        ));
     }
 
     pub fn runs(&self) -> bool {
@@ -63,7 +72,9 @@ impl Node {
     }
 
     fn process(&mut self) -> &mut Process {
-        self.process.as_mut().unwrap_or_else(|| panic!("{} does not run", self.name))
+        self.process
+            .as_mut()
+            .unwrap_or_else(|| panic!("{} does not run", self.name))
     }
 
     /// kill -9.

@@ -22,9 +22,19 @@ pub struct Process {
 
 impl Process {
     /// Starts a program; what it writes is appended to `NAME.log` in `directory`.
-    pub fn start(name: &str, program: &Path, arguments: &[String], environment: &[(String, String)], directory: &Path) -> Process {
+    pub fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+        directory: &Path,
+    ) -> Process {
         let log = directory.join(format!("{name}.log"));
-        let output: File = OpenOptions::new().create(true).append(true).open(&log).expect("the test's directory can be written");
+        let output: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the test's directory can be written");
         let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
@@ -37,14 +47,25 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        Process { name: name.to_owned(), _stdin: child.stdin.take(), child, log }
+        Process {
+            name: name.to_owned(),
+            _stdin: child.stdin.take(),
+            child,
+            log,
+        }
     }
 
     /// This workspace's `blox`.
     pub fn blox(name: &str, arguments: &[String], environment: &[(String, String)], directory: &Path) -> Process {
         let mut arguments = arguments.to_vec();
         arguments.push("--exit-on-stdin-close".to_owned());
-        Process::start(name, Path::new(env!("CARGO_BIN_EXE_blox")), &arguments, environment, directory)
+        Process::start(
+            name,
+            Path::new(env!("CARGO_BIN_EXE_blox")),
+            &arguments,
+            environment,
+            directory,
+        )
     }
 
     fn signal(&self, signal: Signal) {

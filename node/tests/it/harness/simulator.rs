@@ -21,13 +21,26 @@ impl SimulatorProcess {
     /// An empty one with these regions.
     pub async fn start(seed: u64, regions: &[&str], directory: &Path) -> SimulatorProcess {
         let port = Port::take();
-        let mut arguments: Vec<String> =
-            ["simulator", "--preset", "empty", "--seed", &seed.to_string(), "--listen", &port.address()].map(str::to_owned).into();
+        let mut arguments: Vec<String> = [
+            "simulator",
+            "--preset",
+            "empty",
+            "--seed",
+            &seed.to_string(),
+            "--listen",
+            &port.address(),
+        ]
+        .map(str::to_owned)
+        .into();
         for region in regions {
             arguments.extend(["--region".to_owned(), (*region).to_owned()]);
         }
         let process = Process::blox("simulator", &arguments, &[], directory);
-        let client = reqwest::Client::builder().no_proxy().timeout(DEADLINE).build().expect("a client without TLS can be built");
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(DEADLINE)
+            .build()
+            .expect("a client without TLS can be built");
         let mut simulator = SimulatorProcess { port, process, client };
         simulator.wait_until_it_answers().await;
         simulator
@@ -36,7 +49,12 @@ impl SimulatorProcess {
     async fn wait_until_it_answers(&mut self) {
         let (client, url) = (self.client.clone(), format!("{}/control/health", self.url()));
         eventually("the simulator answers", DEADLINE, || async {
-            client.get(&url).send().await.map(|_| ()).map_err(|error| error.to_string())
+            client
+                .get(&url)
+                .send()
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string())
         })
         .await;
         self.process.assert_runs();
@@ -82,27 +100,49 @@ impl SimulatorProcess {
         if count == 0 {
             return Vec::new();
         }
-        let answer = self.post("/instances", json!({"region": region, "cluster": cluster, "count": count})).await;
+        let answer = self
+            .post(
+                "/instances",
+                json!({"region": region, "cluster": cluster, "count": count}),
+            )
+            .await;
         strings(&answer["instances"])
     }
 
     /// A new revision of a small task definition; its ARN.
     pub async fn definition(&self, region: &str, family: &str) -> String {
-        let answer = self.post("/task-definitions", json!({"region": region, "family": family, "cpu": 16, "memory_mib": 16})).await;
-        answer["task_definition"].as_str().expect("a definition has an ARN").to_owned()
+        let answer = self
+            .post(
+                "/task-definitions",
+                json!({"region": region, "family": family, "cpu": 16, "memory_mib": 16}),
+            )
+            .await;
+        answer["task_definition"]
+            .as_str()
+            .expect("a definition has an ARN")
+            .to_owned()
     }
 
     /// Counts by (instance, group) of groups that begin so.
     pub async fn counts(&self, group_prefix: &str) -> Vec<Value> {
-        self.get(&format!("/counts?group_prefix={group_prefix}")).await["pairs"].as_array().cloned().unwrap_or_default()
+        self.get(&format!("/counts?group_prefix={group_prefix}")).await["pairs"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Waits until every task is what it is wanted to be, so that nothing changes by itself any more.
     pub async fn wait_until_still(&self) {
         eventually("a still fleet", DEADLINE, || async {
             let state = self.get("/state").await;
-            let moving = every(&state, "tasks").filter(|task| task["lastStatus"] != task["desiredStatus"]).count();
-            if moving == 0 { Ok(()) } else { Err(format!("{moving} tasks are on their way")) }
+            let moving = every(&state, "tasks")
+                .filter(|task| task["lastStatus"] != task["desiredStatus"])
+                .count();
+            if moving == 0 {
+                Ok(())
+            } else {
+                Err(format!("{moving} tasks are on their way"))
+            }
         })
         .await;
     }
@@ -110,11 +150,18 @@ impl SimulatorProcess {
     /// ARN, ECS version and status of everything of a kind (`instances` or `tasks`) in a region.
     pub async fn truth(&self, region: &str, kind: &str) -> BTreeMap<String, (i64, String)> {
         let state = self.get(&format!("/state?region={region}")).await;
-        let (arn, status) = if kind == "tasks" { ("taskArn", "lastStatus") } else { ("containerInstanceArn", "status") };
+        let (arn, status) = if kind == "tasks" {
+            ("taskArn", "lastStatus")
+        } else {
+            ("containerInstanceArn", "status")
+        };
         every(&state, kind)
             .map(|one| {
                 let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
-                (text(arn), (one["version"].as_i64().expect("everything has a version"), text(status)))
+                (
+                    text(arn),
+                    (one["version"].as_i64().expect("everything has a version"), text(status)),
+                )
             })
             .collect()
     }
@@ -130,12 +177,20 @@ async fn answer(url: &str, sent: reqwest::Result<reqwest::Response>) -> Value {
 
 /// Everything of a kind in all clusters of a state.
 fn every<'a>(state: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    let regions = state["regions"].as_object().into_iter().flat_map(|regions| regions.values());
+    let regions = state["regions"]
+        .as_object()
+        .into_iter()
+        .flat_map(|regions| regions.values());
     let clusters = regions.flat_map(|region| region["clusters"].as_array().into_iter().flatten());
     clusters.flat_map(move |cluster| cluster[kind].as_array().into_iter().flatten())
 }
 
 /// An array of strings.
 pub fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.as_str().map(str::to_owned))
+        .collect()
 }

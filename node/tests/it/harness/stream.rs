@@ -15,11 +15,23 @@ pub struct Lines {
 impl Lines {
     /// Opens a stream; an answer other than 200 is an error with its status and text.
     pub async fn open(client: &Client, url: &str) -> Result<Lines, String> {
-        let answer = client.streaming.get(url).send().await.map_err(|error| format!("{url}: {error:?}"))?;
+        let answer = client
+            .streaming
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| format!("{url}: {error:?}"))?;
         if answer.status().as_u16() != 200 {
-            return Err(format!("{url}: {} {}", answer.status(), answer.text().await.unwrap_or_default()));
+            return Err(format!(
+                "{url}: {} {}",
+                answer.status(),
+                answer.text().await.unwrap_or_default()
+            ));
         }
-        Ok(Lines { answer, waiting: Vec::new() })
+        Ok(Lines {
+            answer,
+            waiting: Vec::new(),
+        })
     }
 
     /// The next line; `Ok(None)` when none came in time; an error when the stream broke off or ended.
@@ -27,7 +39,9 @@ impl Lines {
         loop {
             if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.waiting.drain(..=end).collect();
-                return serde_json::from_slice(&line).map(Some).map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&line)));
+                return serde_json::from_slice(&line)
+                    .map(Some)
+                    .map_err(|error| format!("{error}: {}", String::from_utf8_lossy(&line)));
             }
             match tokio::time::timeout(patience, self.answer.chunk()).await {
                 Err(_) => return Ok(None),
