@@ -6,6 +6,7 @@
 //!              +------------- nothing is planned on a slot before its work shows here <--------+
 //! ```
 
+mod holds;
 mod works;
 
 use std::collections::BTreeMap;

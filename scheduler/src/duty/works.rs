@@ -6,41 +6,12 @@ use blox_store::Revision;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
+use crate::duty::holds::{Hold, Holds};
 use crate::executor::{Executed, Executor, LaunchOrder, LookUpOrder, RecordsOrder, StopOrder, TaskToStop};
 use crate::limits::{ACTIONS_PER_COMMAND, WORKS_IN_FLIGHT, WORKS_IN_FLIGHT_PER_ENVIRONMENT};
 use crate::names::{ClusterId, DeploymentId, EnvironmentId, InstanceArn, SlotKey};
 use crate::planner::EnvironmentPlan;
 use crate::planner::plan::{LookUp, StopReason};
-
-/// What a piece of work holds while it lasts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Hold {
-    /// One slot.
-    Slot(SlotKey),
-    /// The records of an environment that are no slot's.
-    Records(EnvironmentId),
-}
-
-impl Hold {
-    fn environment(&self) -> &EnvironmentId {
-        match self {
-            Hold::Slot(key) => &key.environment,
-            Hold::Records(environment) => environment,
-        }
-    }
-}
-
-/// How long something is held.
-#[derive(Clone, Debug)]
-enum Until {
-    /// The work runs.
-    Ended,
-    /// It has ended: until the mirror shows the revision, and not before the time.
-    Shown {
-        revision: Revision,
-        not_before_elapsed_ms: u64,
-    },
-}
 
 /// A piece of work that has ended.
 pub(super) struct Done {
@@ -54,7 +25,7 @@ pub(super) struct Works<'a> {
     executor: &'a Executor,
     pub(super) running: FuturesUnordered<BoxFuture<'a, Done>>,
     running_of: BTreeMap<EnvironmentId, usize>,
-    held: BTreeMap<Hold, Until>,
+    holds: Holds,
 }
 
 impl<'a> Works<'a> {
@@ -63,7 +34,7 @@ impl<'a> Works<'a> {
             executor,
             running: FuturesUnordered::new(),
             running_of: BTreeMap::new(),
-            held: BTreeMap::new(),
+            holds: Holds::default(),
         }
     }
 
@@ -77,24 +48,18 @@ impl<'a> Works<'a> {
         self.has_room() && running < WORKS_IN_FLIGHT_PER_ENVIRONMENT
     }
 
+    /// Slots that are not to be planned on now.
     pub(super) fn busy_slots(&self) -> BTreeSet<SlotKey> {
-        let slots = self.held.keys().filter_map(|hold| match hold {
-            Hold::Slot(key) => Some(key.clone()),
-            Hold::Records(_) => None,
-        });
-        slots.collect()
+        self.holds.slots()
     }
 
     /// Begins what a plan asks for; false where there was no room for all of it.
     pub(super) fn take_up(&mut self, plan: &EnvironmentPlan) -> bool {
-        if let Some(order) = RecordsOrder::of(plan) {
-            if !self.begin(
-                vec![Hold::Records(plan.environment.clone())],
-                order,
-                Executor::update_records,
-            ) {
-                return false;
-            }
+        let records_hold = vec![Hold::Records(plan.environment.clone())];
+        if let Some(order) = RecordsOrder::of(plan)
+            && !self.begin(records_hold, order, Executor::update_records)
+        {
+            return false;
         }
         look_ups(plan)
             .into_iter()
@@ -112,7 +77,7 @@ impl<'a> Works<'a> {
         Carry: FnOnce(&'a Executor, Order) -> Carried,
         Carried: Future<Output = Executed> + Send + 'a,
     {
-        if holds.iter().any(|hold| self.held.contains_key(hold)) {
+        if holds.iter().any(|hold| self.holds.contains(hold)) {
             // Another work of the same plan has one of the slots: the environment is planned again once that is over.
             return true;
         }
@@ -124,7 +89,7 @@ impl<'a> Works<'a> {
         if !self.has_room_for(&environment) {
             return false;
         }
-        self.held.extend(holds.iter().map(|hold| (hold.clone(), Until::Ended)));
+        self.holds.take(&holds);
         *self.running_of.entry(environment.clone()).or_default() += 1;
         let carried = carry(self.executor, order);
         self.running.push(Box::pin(async move {
@@ -142,37 +107,17 @@ impl<'a> Works<'a> {
         if let Some(running) = self.running_of.get_mut(&done.environment) {
             *running -= 1;
         }
-        let until = Until::Shown {
-            revision,
-            not_before_elapsed_ms,
-        };
-        self.held
-            .extend(done.holds.into_iter().map(|hold| (hold, until.clone())));
+        self.holds.settle(done.holds, revision, not_before_elapsed_ms);
     }
 
     /// Lets go of what may be planned again; whose it was.
     pub(super) fn release(&mut self, shown: Revision, now_elapsed_ms: u64) -> BTreeSet<EnvironmentId> {
-        let mut released = BTreeSet::new();
-        self.held.retain(|hold, until| {
-            let is_over = matches!(until, Until::Shown { revision, not_before_elapsed_ms }
-                if *revision <= shown && *not_before_elapsed_ms <= now_elapsed_ms);
-            if is_over {
-                released.insert(hold.environment().clone());
-            }
-            !is_over
-        });
-        released
+        self.holds.release(shown, now_elapsed_ms)
     }
 
     /// When something held for a while may next be let go, on the replicated clock.
     pub(super) fn next_release(&self) -> Option<u64> {
-        let times = self.held.values().filter_map(|until| match until {
-            Until::Shown {
-                not_before_elapsed_ms, ..
-            } if *not_before_elapsed_ms > 0 => Some(*not_before_elapsed_ms),
-            _ => None,
-        });
-        times.min()
+        self.holds.next_release()
     }
 }
 
