@@ -82,6 +82,8 @@ async fn deployments_follow_each_other() {
     complete(&node, &id, OTHER_TOKEN);
     let environment = node.get("/v1/environments/e1").await.json();
     assert_eq!(environment["deploymentToken"], OTHER_TOKEN);
+    let outdated = format!("400 Token '{token}' is outdated and does not match the environment token\n");
+    assert_eq!(deploy(&node, &token).await.short(), outdated, "also one that was used");
     let second = deploy(&node, OTHER_TOKEN).await.json();
     let list = node.get(&format!("{DEPLOYMENTS}?nextToken=ignored")).await.json();
     assert_eq!(list["items"][0]["id"], second["id"]);

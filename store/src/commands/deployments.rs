@@ -10,7 +10,8 @@ use crate::proto::{
 };
 use crate::store::StoreError;
 
-/// A deployment asked for with the environment's token, in the original's order of checks.
+/// A deployment asked for with the environment's token. The checks stand in the original's order: environment, token outdated, token used,
+/// another in progress. The token changes when a deployment completes, so "used" is said of the one that runs, "outdated" of those before.
 pub(super) fn create(transaction: &mut Transaction<'_>, command: &CreateDeployment) -> Result<Answer, StoreError> {
     let name = &command.environment_name;
     let token = &command.token;
@@ -24,16 +25,16 @@ pub(super) fn create(transaction: &mut Transaction<'_>, command: &CreateDeployme
     if !is_key_part(&command.id) || token.is_empty() {
         return Ok(refuse(RefusalCode::Invalid, "a deployment needs an id and a token"));
     }
+    if environment.deployment_token != *token {
+        let message = format!("Token '{token}' is outdated and does not match the environment token");
+        return Ok(refuse(RefusalCode::TokenOutdated, message));
+    }
     let deployments = load_all::<DeploymentRecord>(transaction, Kind::Deployment, &under(&environment.id))?;
     if deployments.iter().any(|(_, deployment)| deployment.token == *token) {
         return Ok(refuse(
             RefusalCode::TokenUsed,
             format!("Deployment with token '{token}' already exists"),
         ));
-    }
-    if environment.deployment_token != *token {
-        let message = format!("Token '{token}' is outdated and does not match the environment token");
-        return Ok(refuse(RefusalCode::TokenOutdated, message));
     }
     let current = deployments
         .iter()

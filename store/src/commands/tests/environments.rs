@@ -147,8 +147,9 @@ fn tokens_are_checked_in_the_order_of_the_original() {
     deployment_of(&mut state, move_to("d1", DeploymentStatus::Completed, "token-2"));
     let refusal = state.refusal_of(deploy("d2", "token-1"));
     assert_eq!(
-        (code(&refusal), refusal.message.as_str()),
-        (RefusalCode::TokenUsed, used)
+        code(&refusal),
+        RefusalCode::TokenOutdated,
+        "it was used, but it is no longer the environment's"
     );
     deployment_of(&mut state, deploy("d2", "token-2"));
 }
