@@ -349,9 +349,15 @@ mod tests {
         ] {
             let mut shown = normalise(PENDING_TASK.as_bytes()).expect("a readable document");
             shown.remove(required);
-            assert!(v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(), "{required} missing");
+            assert!(
+                v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(),
+                "{required} missing"
+            );
             shown.insert(required.into(), Value::Null);
-            assert!(v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(), "{required} null");
+            assert!(
+                v1_entity(ResourceKind::Task, CLUSTER, &shown).is_empty(),
+                "{required} null"
+            );
         }
         for required in [
             "agentConnected",
