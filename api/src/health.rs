@@ -45,7 +45,8 @@ pub(crate) async fn ready(State(state): State<ApiState>, uri: Uri) -> Response {
     text(status, lines.collect())
 }
 
-fn check_leader(state: &ApiState) -> Result<(), String> {
+/// A leader is known and was heard of lately; `Err`: what is wrong.
+pub(crate) fn check_leader(state: &ApiState) -> Result<(), String> {
     let status = state.status();
     if let Some(why) = status.stopped {
         return Err(format!("consensus has stopped: {why}"));

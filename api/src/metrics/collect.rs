@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use blox_raft::Role;
 use blox_store::proto::SourceStatus;
 use blox_store::records::arn::cluster_name_of;
 
+use super::consensus::gather_consensus;
 use crate::metrics::MetricsPage;
 use crate::problem::Problem;
 use crate::reading::ReadFailure;
@@ -47,64 +47,6 @@ fn gather(state: &ApiState) -> Result<String, ReadFailure> {
     gather_daemons(state, &mut page)?;
     state.metrics_source().collect(&mut page);
     Ok(page.render())
-}
-
-fn gather_consensus(state: &ApiState, page: &mut MetricsPage) {
-    let status = state.status();
-    let flag = |set: bool| f64::from(u8::from(set));
-    page.gauge(
-        "blox_raft_is_leader",
-        "1 while this node leads.",
-        &[],
-        flag(status.role == Role::Leader),
-    );
-    page.gauge(
-        "blox_raft_has_leader",
-        "1 while a leader is known.",
-        &[],
-        flag(status.leader.is_some()),
-    );
-    page.gauge("blox_raft_term", "Current term.", &[], status.term as f64);
-    page.gauge(
-        "blox_raft_commit_index",
-        "Highest log index known to be committed.",
-        &[],
-        status.commit_index as f64,
-    );
-    page.gauge(
-        "blox_raft_applied_index",
-        "Highest log index applied to the state.",
-        &[],
-        status.applied_index as f64,
-    );
-    let lag = status.commit_index.saturating_sub(status.applied_index);
-    page.gauge(
-        "blox_raft_apply_lag_entries",
-        "Committed entries that are not applied yet.",
-        &[],
-        lag as f64,
-    );
-    page.counter(
-        "blox_raft_leader_changes_total",
-        "Leader changes seen by this process.",
-        &[],
-        status.leader_changes as f64,
-    );
-    if let Some(contact) = status.leader_contact {
-        page.gauge(
-            "blox_raft_leader_contact_seconds",
-            "Time since a leader with a quorum was heard of.",
-            &[],
-            contact.as_secs_f64(),
-        );
-    }
-    for (name, value) in state.cluster().metrics() {
-        if name.ends_with("_total") {
-            page.counter(name, "From consensus.", &[], value);
-        } else {
-            page.gauge(name, "From consensus.", &[], value);
-        }
-    }
 }
 
 fn gather_state(state: &ApiState, page: &mut MetricsPage) {

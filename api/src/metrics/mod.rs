@@ -1,6 +1,7 @@
 //! `/metrics`, in Prometheus' text format.
 
 mod collect;
+mod consensus;
 mod http;
 mod page;
 

@@ -12,6 +12,8 @@ pub enum MetricKind {
     Gauge,
     /// Buckets, sum and count.
     Histogram,
+    /// Sum and count.
+    Summary,
 }
 
 /// A page under construction; written in Prometheus' text format 0.0.4.
@@ -70,6 +72,24 @@ impl MetricsPage {
         );
     }
 
+    /// Adds one summary without quantiles: how much in all, over how many.
+    pub fn summary(&mut self, name: &str, help: &str, labels: &[(&str, &str)], sum: f64, count: u64) {
+        self.sample(MetricKind::Summary, name, &format!("{name}_sum"), help, labels, sum);
+        self.sample(
+            MetricKind::Summary,
+            name,
+            &format!("{name}_count"),
+            help,
+            labels,
+            count as f64,
+        );
+    }
+
+    /// Whether the page holds that family already.
+    pub fn has(&self, name: &str) -> bool {
+        self.families.contains_key(name)
+    }
+
     /// The page as text.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -78,6 +98,7 @@ impl MetricsPage {
                 MetricKind::Counter => "counter",
                 MetricKind::Gauge => "gauge",
                 MetricKind::Histogram => "histogram",
+                MetricKind::Summary => "summary",
             };
             let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -126,6 +147,8 @@ mod tests {
             2.5,
             3,
         );
+        page.summary("blox_d_seconds", "Fourth.", &[], 0.5, 2);
+        assert!(page.has("blox_d_seconds") && !page.has("blox_d_seconds_sum"));
         assert_eq!(
             page.render(),
             "# HELP blox_a_total First.\n# TYPE blox_a_total counter\nblox_a_total{source=\"a\\\"b\\\\c\\nd\"} 3\n\
@@ -133,7 +156,8 @@ mod tests {
              # HELP blox_c_seconds Third.\n# TYPE blox_c_seconds histogram\n\
              blox_c_seconds_bucket{route=\"/x\",le=\"0.1\"} 1\nblox_c_seconds_bucket{route=\"/x\",le=\"1\"} 2\n\
              blox_c_seconds_bucket{route=\"/x\",le=\"+Inf\"} 3\nblox_c_seconds_sum{route=\"/x\"} 2.5\n\
-             blox_c_seconds_count{route=\"/x\"} 3\n"
+             blox_c_seconds_count{route=\"/x\"} 3\n\
+             # HELP blox_d_seconds Fourth.\n# TYPE blox_d_seconds summary\nblox_d_seconds_sum 0.5\nblox_d_seconds_count 2\n"
         );
     }
 }

@@ -126,6 +126,9 @@ impl Cluster for OneNode {
         vec![
             ("blox_raft_proposals_failed_total", 2.0),
             ("blox_raft_log_bytes", 4096.0),
+            ("blox_raft_term", 99.0),
+            ("blox_raft_wal_fsync_duration_seconds_count", 8.0),
+            ("blox_raft_wal_fsync_duration_seconds_sum", 0.25),
         ]
     }
 }

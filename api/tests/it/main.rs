@@ -7,6 +7,7 @@ mod health;
 mod hostile;
 mod kv;
 mod kv_list;
+mod metrics;
 mod node;
 mod v1_deployments;
 mod v1_environments;
