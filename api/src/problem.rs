@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::RETRY_AFTER_SECONDS;
 use crate::reading::ReadFailure;
-use crate::writing::WriteFailure;
+use crate::writing::{WriteFailure, mark_replayed};
 
 /// What kind of problem: gives status, code and title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,8 @@ pub(crate) struct Problem {
     members: Map<String, Value>,
     /// For the log alone.
     cause: Option<String>,
+    /// It was answered before, to an earlier request under the same idempotency key.
+    replayed: bool,
 }
 
 /// What went wrong inside: goes to the log with the request id, never to the client.
@@ -152,6 +154,7 @@ impl Problem {
             detail: detail.into(),
             members: Map::new(),
             cause: None,
+            replayed: false,
         }
     }
 
@@ -223,6 +226,9 @@ impl IntoResponse for Problem {
         if let Some(cause) = self.cause.take() {
             response.extensions_mut().insert(Cause(cause));
         }
+        if self.replayed {
+            mark_replayed(response.headers_mut());
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -290,7 +296,10 @@ impl From<WriteFailure> for Problem {
     fn from(failure: WriteFailure) -> Problem {
         match failure {
             WriteFailure::Propose(error) => Problem::from(error),
-            WriteFailure::Refused(refusal) => Problem::from(refusal),
+            WriteFailure::Refused { refusal, replayed } => Problem {
+                replayed,
+                ..Problem::from(refusal)
+            },
             WriteFailure::Unexpected(cause) => Problem::internal(cause),
         }
     }
@@ -317,11 +326,11 @@ impl From<ProposeError> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
+        let detail = sentence(&refusal.message);
         let kind = match refusal.code() {
             RefusalCode::PreconditionFailed => {
                 let current = refusal.detail.parse::<u64>().unwrap_or(0);
-                return Problem::new(ProblemKind::PreconditionFailed, refusal.message)
-                    .with("current_revision", current);
+                return Problem::new(ProblemKind::PreconditionFailed, detail).with("current_revision", current);
             }
             RefusalCode::IdempotencyConflict => ProblemKind::IdempotencyConflict,
             RefusalCode::EnvironmentExists => ProblemKind::EnvironmentExists,
@@ -337,7 +346,7 @@ impl From<Refusal> for Problem {
             | RefusalCode::DeploymentInProgress
             | RefusalCode::Invalid => ProblemKind::Refused,
         };
-        Problem::new(kind, refusal.message)
+        Problem::new(kind, detail)
     }
 }
 

@@ -21,7 +21,11 @@ const REPLAYED_HEADER: HeaderName = HeaderName::from_static("x-blox-replayed");
 #[derive(Debug)]
 pub(crate) enum WriteFailure {
     Propose(ProposeError),
-    Refused(Refusal),
+    /// The command was refused: now, or (`replayed`) when it first came under the caller's idempotency key.
+    Refused {
+        refusal: Refusal,
+        replayed: bool,
+    },
     /// An outcome of a shape that the command cannot have.
     Unexpected(String),
 }
@@ -37,7 +41,7 @@ impl Written {
     /// Marks an answer that was given before.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
         if self.replayed {
-            headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+            mark_replayed(headers);
         }
     }
 
@@ -75,7 +79,7 @@ impl ApiState {
             result,
         } = outcome;
         match result {
-            Some(outcome::Result::Refusal(refusal)) => Err(WriteFailure::Refused(refusal)),
+            Some(outcome::Result::Refusal(refusal)) => Err(WriteFailure::Refused { refusal, replayed }),
             Some(result) => Ok(Written {
                 revision,
                 replayed,
@@ -84,6 +88,11 @@ impl ApiState {
             None => Err(WriteFailure::Unexpected("the outcome is empty".to_owned())),
         }
     }
+}
+
+/// Says that an answer was given before.
+pub(crate) fn mark_replayed(headers: &mut HeaderMap) {
+    headers.insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
 }
 
 /// The caller's idempotency key, if one was given: scope is "METHOD /path", and what must be the same under it are query, preconditions and body.
@@ -105,16 +114,20 @@ pub(crate) fn idempotency(
         return Err(Problem::new(ProblemKind::InvalidHeader, detail));
     };
     let mut hash = Xxh3::new();
-    for part in [
-        uri.query().unwrap_or_default().as_bytes(),
-        condition(headers, header::IF_MATCH),
-        condition(headers, header::IF_NONE_MATCH),
+    for (name, part) in [
+        ("query", uri.query().unwrap_or_default().as_bytes()),
+        ("if-match", condition(headers, header::IF_MATCH)),
+        ("if-none-match", condition(headers, header::IF_NONE_MATCH)),
     ] {
+        // None of the parts can hold a newline, so that no two requests hash alike by their framing.
         if !part.is_empty() {
+            hash.update(name.as_bytes());
+            hash.update(b"\n");
             hash.update(part);
             hash.update(b"\n");
         }
     }
+    hash.update(b"body\n");
     hash.update(body);
     Ok(Some(Idempotency {
         scope: format!("{method} {}", uri.path()),

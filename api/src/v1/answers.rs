@@ -6,11 +6,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blox_raft::{ProposeError, ReadError};
-use blox_store::StoreError;
+use blox_store::{Revision, StoreError};
 use serde::Serialize;
 
 use super::clean_path;
 use crate::RETRY_AFTER_SECONDS;
+use crate::answer::AnswerRevision;
 use crate::problem::Cause;
 use crate::reading::ReadFailure;
 use crate::writing::WriteFailure;
@@ -84,7 +85,7 @@ impl PlainError {
     pub(super) fn write(failure: WriteFailure) -> PlainError {
         let error = match failure {
             WriteFailure::Propose(error) => error,
-            WriteFailure::Refused(refusal) => {
+            WriteFailure::Refused { refusal, .. } => {
                 return PlainError::internal(INTERNAL_OF_ENVIRONMENTS, format!("refused: {refusal:?}"));
             }
             WriteFailure::Unexpected(cause) => return PlainError::internal(INTERNAL_OF_ENVIRONMENTS, cause),
@@ -134,12 +135,14 @@ pub(super) fn json_body(body: Body) -> Response {
     ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
-/// A value as one line of JSON, escaped as Go's encoder does.
-pub(super) fn json<T: Serialize>(value: &T) -> Response {
+/// A value as one line of JSON, escaped as Go's encoder does, made from the state at `revision`.
+pub(super) fn json<T: Serialize>(value: &T, revision: Revision) -> Response {
     let mut line =
         go_escaped(&serde_json::to_string(value).expect("models of the contract are plain strings and lists"));
     line.push('\n');
-    json_body(Body::from(line))
+    let mut response = json_body(Body::from(line));
+    response.extensions_mut().insert(AnswerRevision(revision));
+    response
 }
 
 /// A permanent redirect, with the query kept.

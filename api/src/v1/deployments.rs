@@ -9,7 +9,6 @@ use super::answers::{INTERNAL_OF_ENVIRONMENTS, PlainError, json};
 use super::environments::{environment_of, missing, read, with_summary};
 use super::models::{Deployment, Items};
 use super::requests::is_deployment_token;
-use crate::answer::AnswerRevision;
 use crate::daemons::EnvironmentSummary;
 use crate::writing::WriteFailure;
 
@@ -29,15 +28,14 @@ pub(super) async fn create(request: &V1Request<'_>, environment: &str) -> Result
     let cause = format!("POST /v1/environments/{environment}/deployments");
     let written = match request.state.write(operation, cause, &request.request_id, None).await {
         Ok(written) => written,
-        Err(WriteFailure::Refused(refusal)) => return Err(refused(refusal, environment, &token)),
+        Err(WriteFailure::Refused { refusal, .. }) => return Err(refused(refusal, environment, &token)),
         Err(failure) => return Err(PlainError::write(failure)),
     };
     match written.result {
         outcome::Result::Deployment(record) => {
             let nothing_failed = EnvironmentSummary::default();
-            let mut response = json(&Deployment::of(record, &EnvironmentRecord::default(), &nothing_failed));
-            response.extensions_mut().insert(AnswerRevision(written.revision));
-            Ok(response)
+            let deployment = Deployment::of(record, &EnvironmentRecord::default(), &nothing_failed);
+            Ok(json(&deployment, written.revision))
         }
         _ => Err(PlainError::write(written.unexpected())),
     }
@@ -46,6 +44,7 @@ pub(super) async fn create(request: &V1Request<'_>, environment: &str) -> Result
 /// `GET /v1/environments/{name}/deployments`: newest first; any query is ignored.
 pub(super) async fn list(request: &V1Request<'_>, name: &str) -> Result<Response, PlainError> {
     let view = read(request).await?;
+    let revision = view.revision();
     let environment = environment_of(&view, name)?.ok_or_else(|| missing(name))?;
     let deployments = view
         .deployments(&environment.id)
@@ -55,19 +54,20 @@ pub(super) async fn list(request: &V1Request<'_>, name: &str) -> Result<Response
         .into_iter()
         .map(|deployment| Deployment::of(deployment, &environment, &summary))
         .collect();
-    Ok(json(&Items { items }))
+    Ok(json(&Items { items }, revision))
 }
 
 /// `GET /v1/environments/{name}/deployments/{id}`.
 pub(super) async fn get(request: &V1Request<'_>, name: &str, id: &str) -> Result<Response, PlainError> {
     let view = read(request).await?;
+    let revision = view.revision();
     let environment = environment_of(&view, name)?.ok_or_else(|| missing(name))?;
     let deployment = view
         .deployment(&environment.id, id)
         .map_err(PlainError::store(INTERNAL_OF_ENVIRONMENTS))?
         .ok_or_else(|| PlainError::not_found(format!("Deployment {id} does not exist for environment {name}")))?;
     let (environment, summary) = with_summary(request.state, view, environment).await?;
-    Ok(json(&Deployment::of(deployment, &environment, &summary)))
+    Ok(json(&Deployment::of(deployment, &environment, &summary), revision))
 }
 
 /// The contract's text for each refusal. An environment that is being deleted takes no deployment, as if it were gone.
@@ -83,6 +83,6 @@ fn refused(refusal: Refusal, environment: &str, token: &str) -> PlainError {
         RefusalCode::DeploymentInProgress => {
             PlainError::bad_request(format!("There is already a deployment in progress: {}", refusal.detail))
         }
-        _ => PlainError::write(WriteFailure::Refused(refusal)),
+        _ => PlainError::internal(INTERNAL_OF_ENVIRONMENTS, format!("refused: {refusal:?}")),
     }
 }

@@ -15,7 +15,6 @@ use super::answers::{INTERNAL_OF_ENVIRONMENTS, PlainError, json};
 use super::models::{Environment, Items};
 use super::requests::CreateEnvironmentBody;
 use crate::JSON_BODY_BYTES_MAX;
-use crate::answer::AnswerRevision;
 use crate::catalog::{CatalogError, ClusterLookup, TaskDefinitionLookup};
 use crate::daemons::EnvironmentSummary;
 use crate::reading::ReadFailure;
@@ -53,7 +52,7 @@ pub(super) async fn create(request: &V1Request<'_>, body: Body) -> Result<Respon
     let cause = format!("POST /v1/environments created {}", wanted.name);
     let written = match state.write(operation, cause, &request.request_id, None).await {
         Ok(written) => written,
-        Err(WriteFailure::Refused(refusal)) if refusal.code() == RefusalCode::EnvironmentExists => {
+        Err(WriteFailure::Refused { refusal, .. }) if refusal.code() == RefusalCode::EnvironmentExists => {
             let name = &wanted.name;
             let text =
                 format!("Error saving environment {name} to store: An environment with name {name} already exists");
@@ -63,9 +62,8 @@ pub(super) async fn create(request: &V1Request<'_>, body: Body) -> Result<Respon
     };
     match written.result {
         outcome::Result::Environment(record) => {
-            let mut response = json(&Environment::of(record, &EnvironmentSummary::default()));
-            response.extensions_mut().insert(AnswerRevision(written.revision));
-            Ok(response)
+            let environment = Environment::of(record, &EnvironmentSummary::default());
+            Ok(json(&environment, written.revision))
         }
         _ => Err(PlainError::write(written.unexpected())),
     }
@@ -74,9 +72,10 @@ pub(super) async fn create(request: &V1Request<'_>, body: Body) -> Result<Respon
 /// `GET /v1/environments/{name}`.
 pub(super) async fn get(request: &V1Request<'_>, name: &str) -> Result<Response, PlainError> {
     let view = read(request).await?;
+    let revision = view.revision();
     let environment = environment_of(&view, name)?.ok_or_else(|| missing(name))?;
     let (environment, summary) = with_summary(request.state, view, environment).await?;
-    Ok(json(&Environment::of(environment, &summary)))
+    Ok(json(&Environment::of(environment, &summary), revision))
 }
 
 /// `GET /v1/environments`: by name.
@@ -98,6 +97,7 @@ pub(super) async fn list(request: &V1Request<'_>) -> Result<Response, PlainError
         .transpose();
     let cluster = cluster.map_err(|_| PlainError::bad_request("Invalid cluster ARN or name"))?;
     let view = read(request).await?;
+    let revision = view.revision();
     let daemons = request.state.daemons();
     let items = request.state.blocking(move || {
         let mut items = Vec::new();
@@ -110,7 +110,7 @@ pub(super) async fn list(request: &V1Request<'_>) -> Result<Response, PlainError
         Ok(items)
     });
     let items = items.await.map_err(PlainError::read(INTERNAL_OF_ENVIRONMENTS))?;
-    Ok(json(&Items { items }))
+    Ok(json(&Items { items }, revision))
 }
 
 /// `DELETE /v1/environments/{name}`: never stops a task; 200 for unknown names too.
@@ -123,7 +123,7 @@ pub(super) async fn delete(request: &V1Request<'_>, name: &str) -> Result<Respon
     let cause = format!("DELETE /v1/environments/{name}");
     match request.state.write(operation, cause, &request.request_id, None).await {
         Ok(_) => Ok(StatusCode::OK.into_response()),
-        Err(WriteFailure::Refused(refusal))
+        Err(WriteFailure::Refused { refusal, .. })
             if matches!(
                 refusal.code(),
                 RefusalCode::EnvironmentMissing | RefusalCode::EnvironmentDeleting

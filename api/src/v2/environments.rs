@@ -4,12 +4,12 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use blox_store::View;
 use blox_store::proto::command::Operation;
 use blox_store::proto::{
-    Attribute, CreateDeployment, CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec,
+    Attribute, CreateDeployment, CreateEnvironment, DeleteEnvironment, EnvironmentRecord, EnvironmentSpec, RefusalCode,
     UpdateEnvironment, outcome,
 };
+use blox_store::{Revision, View};
 use serde::Serialize;
 
 use super::environment_body::EnvironmentBody;
@@ -25,7 +25,7 @@ use crate::reading::{READING_KEYS, ReadFailure, Reading};
 use crate::request_id::RequestId;
 use crate::state::ApiState;
 use crate::v1::is_environment_name;
-use crate::writing::idempotency;
+use crate::writing::{WriteFailure, idempotency};
 
 const PREFIX: &str = "/v2/environments/";
 
@@ -115,22 +115,32 @@ pub(super) async fn put(
     let spec = spec_of(&state, wanted).await?;
     let view = state.view(Reading::LINEARIZABLE).await?;
     let present = view.environment(&name)?;
-    let retried = idempotency.is_some();
-    if !retried {
-        check(expected, present.as_ref())?;
+    let holds = expected.holds_at(revision_of(present.as_ref()));
+    // A retry may find the precondition broken by its own first try: under an idempotency key the command itself judges.
+    let may_be_retry = idempotency.is_some();
+    if !holds && !may_be_retry {
+        return Err(precondition_failed(present.as_ref()));
     }
     let operation = match present {
-        Some(present) if !retried && is_rolled_out(&present, &spec) => {
+        Some(present) if !may_be_retry && is_rolled_out(&present, &spec) => {
             return answer(&state, StatusCode::OK, view, present).await;
         }
-        Some(present) if is_only_to_roll_out(&present, &spec) => roll_out(&state, present),
+        Some(present) if holds && is_only_to_roll_out(&present, &spec) => roll_out(&state, present),
+        None if !holds => update(&state, &name, spec, expected),
         Some(_) if expected != Expected::Absent => update(&state, &name, spec, expected),
         _ => create(&state, &name, spec),
     };
     let created = matches!(operation, Operation::CreateEnvironment(_));
     let written = state
         .write(operation, format!("PUT {}", uri.path()), &request_id, idempotency)
-        .await?;
+        .await;
+    let written = match written {
+        Err(failure) if contradicts(&failure, expected) => {
+            let view = state.view(Reading::LINEARIZABLE).await?;
+            return Err(precondition_failed(view.environment(&name)?.as_ref()));
+        }
+        written => written?,
+    };
     let view = state.view(Reading::at_least(written.revision)).await?;
     let record = match &written.result {
         outcome::Result::Environment(record) => record.clone(),
@@ -168,7 +178,8 @@ pub(super) async fn delete(
             ));
         }
     };
-    let mod_revision = match Expected::from_headers(&headers)? {
+    let expected = Expected::from_headers(&headers)?;
+    let mod_revision = match expected {
         Expected::Anything | Expected::Exists => 0,
         Expected::At(revision) => revision,
         Expected::Absent => {
@@ -186,7 +197,11 @@ pub(super) async fn delete(
     });
     let written = state
         .write(operation, format!("DELETE {}", uri.path()), &request_id, idempotency)
-        .await?;
+        .await;
+    let written = match written {
+        Err(failure) if contradicts(&failure, expected) => return Err(precondition_failed(None)),
+        written => written?,
+    };
     let model = DeletedModel {
         name,
         deleting: stop_tasks,
@@ -236,20 +251,27 @@ fn model_of(
     Ok(EnvironmentModel::of(environment).with(deployment, summary))
 }
 
-/// Preconditions are checked again by the command itself; this answers the plain cases early.
-fn check(expected: Expected, present: Option<&EnvironmentRecord>) -> Result<(), Problem> {
-    let current = present.map_or(0, |present| present.mod_revision);
-    let holds = match expected {
-        Expected::Anything => true,
-        Expected::Absent => current == 0,
-        Expected::Exists => current != 0,
-        Expected::At(revision) => current == revision,
-    };
-    if holds {
-        return Ok(());
-    }
+/// 0: it does not exist.
+fn revision_of(present: Option<&EnvironmentRecord>) -> Revision {
+    present.map_or(0, |present| present.mod_revision)
+}
+
+fn precondition_failed(present: Option<&EnvironmentRecord>) -> Problem {
+    let current = revision_of(present);
     let detail = format!("The environment is at revision {current} (0: it does not exist).");
-    Err(Problem::new(ProblemKind::PreconditionFailed, detail).with("current_revision", current))
+    Problem::new(ProblemKind::PreconditionFailed, detail).with("current_revision", current)
+}
+
+/// Whether a command was refused because the environment is there, or is not, against what the caller expected.
+fn contradicts(failure: &WriteFailure, expected: Expected) -> bool {
+    let WriteFailure::Refused { refusal, .. } = failure else {
+        return false;
+    };
+    match refusal.code() {
+        RefusalCode::EnvironmentExists => expected == Expected::Absent,
+        RefusalCode::EnvironmentMissing => matches!(expected, Expected::Exists | Expected::At(_)),
+        _ => false,
+    }
 }
 
 fn is_rolled_out(present: &EnvironmentRecord, spec: &EnvironmentSpec) -> bool {
@@ -324,7 +346,10 @@ async fn cluster_of(state: &ApiState, cluster: &str, source: Option<&str>) -> Re
             Err(refused(format!("The cluster '{cluster}' is inactive.")))
         }
         Ok(ClusterLookup::Found { source, arn, .. }) => Ok((source, arn)),
-        Ok(ClusterLookup::Missing) => Err(refused(format!("The cluster '{cluster}' does not exist."))),
+        Ok(ClusterLookup::Missing) => {
+            let place = source.map_or_else(String::new, |source| format!(" in source '{source}'"));
+            Err(refused(format!("The cluster '{cluster}' does not exist{place}.")))
+        }
         Ok(ClusterLookup::Ambiguous(sources)) => {
             let detail = format!("The cluster '{cluster}' exists in more than one source; say which by 'source'.");
             Err(refused(detail).with("sources", sources))

@@ -41,6 +41,16 @@ impl Expected {
         }
     }
 
+    /// Whether it holds for what is at this mod revision; 0: it is absent.
+    pub(super) fn holds_at(self, current: Revision) -> bool {
+        match self {
+            Expected::Anything => true,
+            Expected::Absent => current == 0,
+            Expected::Exists => current != 0,
+            Expected::At(revision) => current == revision,
+        }
+    }
+
     /// As commands on keys say it.
     pub(super) fn precondition(self) -> Option<Precondition> {
         let condition = match self {

@@ -141,6 +141,27 @@ async fn retries_are_recognised() {
     );
     let other_condition = node.request("PUT", "/v2/kv/k", &[key, ("if-match", "*")], b"1").await;
     assert_eq!(other_condition.status(), 409);
+    let absent = [("idempotency-key", "retry-2"), ("if-none-match", "*")];
+    assert_eq!(node.request("PUT", "/v2/kv/new", &absent, b"1").await.status(), 200);
+    let present = [("idempotency-key", "retry-2"), ("if-match", "*")];
+    let opposite = node.request("PUT", "/v2/kv/new", &present, b"1").await;
+    assert_eq!(
+        opposite.status(),
+        409,
+        "the same value in another header is another condition"
+    );
+    let stale = [("idempotency-key", "retry-3"), ("if-match", "\"1\"")];
+    let refused = node.request("PUT", "/v2/kv/new", &stale, b"2").await;
+    let refused_again = node.request("PUT", "/v2/kv/new", &stale, b"2").await;
+    assert_eq!((refused.status(), refused_again.status()), (412, 412));
+    assert_eq!(
+        (
+            refused.header("x-blox-replayed"),
+            refused_again.header("x-blox-replayed")
+        ),
+        (None, Some("true")),
+        "a refusal is an answer too"
+    );
     assert_eq!(node.request("PUT", "/v2/kv/other", &[key], b"2").await.status(), 200);
     let deleted = node.request("DELETE", "/v2/kv/k", &[key], b"").await;
     assert_eq!(deleted.status(), 200);

@@ -161,6 +161,55 @@ async fn writes_are_guarded() {
     );
 }
 
+/// An idempotency key does not weaken a precondition: what does not hold is refused, and nothing is made.
+#[tokio::test]
+async fn preconditions_hold_under_an_idempotency_key() {
+    let node = Node::start().await;
+    let wanted = |definition: &str| json!({"cluster": "alpha", "task_definition": definition});
+    for (number, condition) in ["\"5\"", "*"].into_iter().enumerate() {
+        let key = format!("absent-{number}");
+        let refused = put(
+            &node,
+            &[("idempotency-key", &key), ("if-match", condition)],
+            wanted("sleep"),
+        )
+        .await;
+        assert_eq!(
+            (refused.status(), refused.json()["current_revision"].as_u64()),
+            (412, Some(0)),
+            "{condition}"
+        );
+    }
+    assert_eq!(node.get(E1).await.status(), 404);
+    let refused = node
+        .request("DELETE", &format!("{E1}?stop_tasks=true"), &[("if-match", "*")], b"")
+        .await;
+    assert_eq!(refused.status(), 412);
+
+    let v1 = br#"{"name":"e1","instanceGroup":{"cluster":"alpha"},"taskDefinition":"sleep"}"#;
+    node.request("POST", "/v1/environments", &[], v1).await;
+    let revision = node.get(E1).await.json()["revision"].as_u64().expect("a revision");
+    let other = format!("\"{}\"", revision + 7);
+    for (key, condition, definition) in [
+        ("present-1", ("if-none-match", "*"), "sleep:2"),
+        ("present-2", ("if-match", other.as_str()), "sleep:2"),
+        ("present-3", ("if-match", other.as_str()), "sleep"),
+    ] {
+        let refused = put(&node, &[("idempotency-key", key), condition], wanted(definition)).await;
+        assert_eq!(
+            (refused.status(), refused.json()["current_revision"].as_u64()),
+            (412, Some(revision)),
+            "{condition:?} {definition}"
+        );
+    }
+    let present = node.get(E1).await.json();
+    assert_eq!(
+        (present["revision"].as_u64(), &present["deployment_id"]),
+        (Some(revision), &Value::Null),
+        "nothing was rolled out"
+    );
+}
+
 /// Whether tasks are stopped must be said; then the environment goes at once, or with its last task.
 #[tokio::test]
 async fn a_delete_says_what_becomes_of_the_tasks() {
