@@ -49,11 +49,14 @@ impl EcsLag {
 }
 
 fn oldest(reported: &[SourceStatus], configured: &[String]) -> Option<i64> {
-    let all_reported = configured
-        .iter()
-        .all(|name| reported.iter().any(|source| source.source == *name));
-    let oldest = reported.iter().map(|source| source.watermark_ms).min()?;
-    (all_reported && oldest > 0).then_some(oldest)
+    let watermark_of = |name: &String| {
+        let source = reported.iter().find(|source| source.source == *name)?;
+        Some(source.watermark_ms)
+    };
+    // Reported sources that are configured no more do not count: their watermarks stand still for ever.
+    let watermarks: Option<Vec<i64>> = configured.iter().map(watermark_of).collect();
+    let oldest = watermarks?.into_iter().min()?;
+    (oldest > 0).then_some(oldest)
 }
 
 #[cfg(test)]
@@ -72,6 +75,13 @@ mod tests {
     fn the_slowest_source_counts() {
         let reported = [source("a", 20), source("b", 10)];
         assert_eq!(oldest(&reported, &["a".into(), "b".into()]), Some(10));
+    }
+
+    #[test]
+    fn a_source_that_is_configured_no_more_does_not_count() {
+        let reported = [source("removed", 1), source("a", 20)];
+        assert_eq!(oldest(&reported, &["a".into()]), Some(20));
+        assert_eq!(oldest(&reported, &[]), None);
     }
 
     #[test]

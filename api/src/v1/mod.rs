@@ -44,6 +44,10 @@ pub(crate) async fn dispatch(state: ApiState, request: Request) -> Response {
     let Ok(path) = percent_decode_str(raw_path).decode_utf8() else {
         return page_not_found();
     };
+    // `OPTIONS *` and CONNECT name no path.
+    if !path.starts_with('/') {
+        return page_not_found();
+    }
     if let Some(clean) = clean_path::cleaned(&path) {
         return moved(
             &parts.method,

@@ -80,8 +80,9 @@ impl EnvironmentBody {
             };
             return Err(wrong(format!("The key '{unknown}' is not known here. {hint}")).with("key", unknown.as_str()));
         }
-        let parsed: EnvironmentBody = serde_json::from_value(value)
-            .map_err(|error| wrong(format!("The body is not an environment: {error}.")))?;
+        // From the text again: its errors say where, those of a value do not.
+        let parsed: EnvironmentBody =
+            serde_json::from_slice(body).map_err(|error| wrong(format!("The body is not an environment: {error}.")))?;
         parsed.check()?;
         Ok(parsed)
     }
@@ -140,5 +141,10 @@ mod tests {
         assert!(detail(r#"{"cluster":"a","task_definition":"t","drain":"soon"}"#).contains("unknown variant `soon`"));
         assert!(detail(r#"{"cluster":"a","task_definition":"t","max_unavailable":0}"#).contains("1 or more"));
         assert!(detail(r#"{"cluster":"","task_definition":"t"}"#).contains("must not be empty"));
+        assert_eq!(
+            detail("{\"cluster\":\"a\",\n\"task_definition\":7}"),
+            "The body is not an environment: invalid type: integer `7`, expected a string at line 2 column 19."
+        );
+        assert!(detail(r#"{"cluster":"a","cluster":"b","task_definition":"t"}"#).contains("duplicate field `cluster`"));
     }
 }

@@ -44,8 +44,9 @@ pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let limit = page_limit(&query)?;
     let hash = query_hash("kv", &query, &["prefix"]);
     let token = PageToken::from_query(&query, hash, 1)?;
+    let reading = Reading::from_query(&query)?;
     let view = match &token {
-        None => state.view(Reading::from_query(&query)?).await?,
+        None => state.view(reading).await?,
         Some(token) => {
             state.barrier(Reading::at_least(token.revision)).await?;
             state.store().view_at(token.revision)?

@@ -69,8 +69,9 @@ async fn list(state: &ApiState, uri: &Uri, kind: Kind, filters: &[&str]) -> Resu
     let hash = query_hash(kind.name(), &query, filters);
     let token = PageToken::from_query(&query, hash, 2)?;
     let mut filter = filter_of(&query)?;
+    let reading = Reading::from_query(&query)?;
     let view = match &token {
-        None => state.view(Reading::from_query(&query)?).await?,
+        None => state.view(reading).await?,
         Some(token) => {
             state.barrier(Reading::at_least(token.revision)).await?;
             state.store().view_at(token.revision)?

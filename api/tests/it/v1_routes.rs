@@ -15,6 +15,8 @@ async fn everything_unknown_is_page_not_found() {
         ("PUT", "/v1/environments"),
         ("DELETE", "/v1/ping"),
         ("OPTIONS", "/v1/tasks"),
+        ("OPTIONS", "*"),
+        ("CONNECT", "x:1"),
         ("GET", "/v1/tasks/alpha"),
         ("GET", "/v1/tasks/alpha/not-an-arn"),
         ("GET", "/v1/tasks/1alpha/arn:aws:ecs:us-west-2:123456789012:task/9e48"),

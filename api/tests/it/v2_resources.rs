@@ -251,6 +251,14 @@ async fn pages_are_one_cut() {
         .get(&format!("/v2/tasks?limit=7&status=running&next_token={token}"))
         .await;
     assert_eq!(other.json()["parameter"], "next_token", "a token of another query");
+    let unknown = node
+        .get(&format!("/v2/tasks?limit=7&next_token={token}&consistency=x"))
+        .await;
+    assert_eq!(
+        unknown.json()["parameter"],
+        "consistency",
+        "later pages are checked as the first"
+    );
     node.observe(vec![
         Task {
             id: "t000",
