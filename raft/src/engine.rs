@@ -1,5 +1,6 @@
 //! The running consensus of a member: what exists once a node knows which cluster it belongs to.
 
+use std::io;
 use std::sync::Arc;
 
 use openraft::{Config, LogIdOptionExt, SnapshotPolicy};
@@ -87,6 +88,9 @@ impl Engine {
         let (applied, _) =
             machine::applied_state(store).map_err(|cause| failed("read the applied position", &cause))?;
         check_state_reaches_log(applied, handle, &snapshots, &identity)?;
+        cover_purge(store, applied, handle, &snapshots)
+            .await
+            .map_err(|cause| failed("snapshot the state that the log no longer reaches back to", &cause))?;
 
         let (applier, applied) = Applier::start(store.clone(), applied);
         let machine = Machine::new(store.clone(), applier, snapshots.clone());
@@ -124,4 +128,106 @@ fn check_state_reaches_log(
         )));
     }
     Ok(())
+}
+
+/// Sees that the current snapshot reaches as far as the log is purged, or will be: openraft purges a log that ends before the state does,
+/// and sends peers the snapshot it finds, however old. A kill leaves that behind between the installation of a received snapshot and the
+/// building of this node's own, or while the log thread lags behind apply.
+async fn cover_purge(
+    store: &blox_store::Store,
+    applied: Option<LogId>,
+    log: &LogHandle,
+    snapshots: &Arc<Snapshots>,
+) -> io::Result<()> {
+    let applied = applied.next_index();
+    let ahead = if applied > log.last().next_index() { applied } else { 0 };
+    let wanted = log.purged().next_index().max(ahead);
+    if snapshots.current_position() >= wanted {
+        return Ok(());
+    }
+    tracing::info!(
+        snapshot = snapshots.current_position(),
+        wanted,
+        "the snapshot is older than the log's beginning: building one"
+    );
+    let (store, snapshots) = (store.clone(), snapshots.clone());
+    let built = tokio::task::spawn_blocking(move || snapshots.build(&store));
+    built.await.map_err(io::Error::other)?.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use blox_store::{LogEntry, Store};
+    use openraft::storage::{IOFlushed, RaftLogStorage};
+    use openraft::type_config::TypeConfigExt;
+
+    use super::*;
+    use crate::codec;
+    use crate::log;
+    use crate::types::{Entry, EntryPayload, TypeConfig, log_id, position};
+
+    fn config(directory: &std::path::Path) -> RaftConfig {
+        RaftConfig {
+            name: "a".into(),
+            data_directory: directory.to_owned(),
+            peer_listen: "127.0.0.1:0".parse().expect("an address"),
+            peer_advertise: "127.0.0.1:1".into(),
+            http_advertise: "127.0.0.1:2".into(),
+            initial_members: Vec::new(),
+            timing: Timing::default(),
+            snapshot: crate::config::SnapshotPolicy::default(),
+        }
+    }
+
+    fn apply_through(store: &Store, last: u64) {
+        let next = store.progress().borrow().applied_index;
+        for index in next..=last {
+            let id = log_id(1, index);
+            let entry = LogEntry {
+                index: position(Some(&id)),
+                log_id: codec::encode_stored_log_id(&id),
+                membership: None,
+                payload: None,
+            };
+            store.apply(&[entry]).expect("applied");
+        }
+    }
+
+    /// A kill between the installation of a received snapshot and the building of this node's own leaves a state ahead of log and
+    /// snapshot: the next start builds one before the log is purged up to the state.
+    #[tokio::test]
+    async fn a_state_ahead_of_log_and_snapshot_gets_a_snapshot() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let store = Store::open(&path.join("state")).expect("opened");
+        apply_through(&store, 2);
+        let snapshots = Snapshots::open(&path.join(SNAPSHOTS_DIRECTORY), "c").expect("opened");
+        drop(snapshots.build(&store).expect("built"));
+        drop(snapshots);
+        let (mut log, handle) = log::create(&path.join("raft")).expect("created");
+        let entries = (0..6).map(|index| Entry {
+            log_id: log_id(1, index),
+            payload: EntryPayload::Blank,
+        });
+        let (sender, durable) = TypeConfig::oneshot();
+        log.append(entries, IOFlushed::signal(sender)).await.expect("appended");
+        durable.await.expect("called back").expect("durable");
+        apply_through(&store, 20);
+
+        let identity = Arc::new(MemberIdentity {
+            cluster_id: "c".into(),
+            node_id: 1,
+            name: "a".into(),
+            incarnation: "i".into(),
+            founders: None,
+        });
+        let channels = Channels::default();
+        let engine = Engine::build(&config(path), &store, identity, log, &handle, &channels)
+            .await
+            .expect("it starts");
+        engine.raft.run();
+        assert_eq!(handle.purged(), Some(log_id(1, 20)));
+        assert_eq!(engine.snapshots.current_position(), 21);
+        engine.raft.shutdown().await.expect("it ends");
+    }
 }
