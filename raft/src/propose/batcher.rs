@@ -9,14 +9,14 @@ use bytes::Bytes;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use prost::Message;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, UNWRITTEN_BYTES_MAX};
 use crate::NodeId;
 use crate::codec::EncodedEntry;
 use crate::net::ForwardFailure;
-use crate::node::{Leading, Node};
+use crate::node::{Leading, Node, View};
 use crate::proto::propose_result;
 use crate::types::{Commands, CommittedLeaderId, NodeInfo};
 
@@ -33,7 +33,8 @@ enum Destination {
 
 /// Serves the queue until it is closed.
 pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut view = node.view.subscribe();
+    let mut lane = Lane::default();
     let mut left_over = None;
     loop {
         let first = match left_over.take() {
@@ -44,11 +45,10 @@ pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
             },
         };
         // Whatever comes while this waits joins the batch.
-        let Ok(permit) = in_flight.clone().acquire_owned().await else {
+        node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+        let Some((destination, permit)) = lane.room(&mut view).await else {
             return;
         };
-        node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
-        let destination = destination(&node);
         let batch = collect(first, &mut queue, &mut left_over, &destination);
         if !batch.is_empty() {
             tokio::spawn(send(node.clone(), destination, batch, permit));
@@ -56,12 +56,59 @@ pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
     }
 }
 
-fn destination(node: &Node) -> Destination {
-    let view = node.view.borrow();
+fn destination(view: &View) -> Destination {
     match (&view.leading, &view.leader) {
         (Some(leading), _) => Destination::Here(*leading),
         (None, Some((id, info))) if *id != view.node_id => Destination::Leader(*id, info.clone()),
         _ => Destination::Nowhere,
+    }
+}
+
+/// What is under way to one leader in one term. A leader that does not answer any more holds up only what went to it: the next one has
+/// room of its own at once.
+struct Lane {
+    leader: Option<NodeId>,
+    term: u64,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane::to(None, 0)
+    }
+}
+
+impl Lane {
+    fn to(leader: Option<NodeId>, term: u64) -> Lane {
+        Lane {
+            leader,
+            term,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        }
+    }
+
+    /// Waits for room on the way to the leader of the moment, whoever that is by then; `None`: the node is gone.
+    async fn room(&mut self, view: &mut watch::Receiver<View>) -> Option<(Destination, OwnedSemaphorePermit)> {
+        loop {
+            let destination = {
+                let view = view.borrow_and_update();
+                let destination = destination(&view);
+                let leader = match destination {
+                    Destination::Here(_) => Some(view.node_id),
+                    Destination::Leader(id, _) => Some(id),
+                    Destination::Nowhere => None,
+                };
+                if (self.leader, self.term) != (leader, view.term) {
+                    *self = Lane::to(leader, view.term);
+                }
+                destination
+            };
+            tokio::select! {
+                biased;
+                changed = view.changed() => changed.ok()?,
+                permit = self.in_flight.clone().acquire_owned() => return Some((destination, permit.ok()?)),
+            }
+        }
     }
 }
 
@@ -208,6 +255,7 @@ fn forwarded(result: Option<propose_result::Result>) -> Result<Outcome, Refusal>
 mod tests {
     use super::*;
     use crate::propose::queue;
+    use crate::status::Role;
 
     fn leading(term: u64) -> Destination {
         Destination::Here(Leading {
@@ -236,6 +284,40 @@ mod tests {
         assert!(matches!(
             unfit(Origin::Caller, &Destination::Nowhere),
             Some(Refusal::TryAgain(_))
+        ));
+    }
+
+    /// A leader that answers no more holds up what went to it, and nothing that is for the next one.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_leader_does_not_hold_up_the_next() {
+        let led_by = |id, term| View {
+            node_id: 1,
+            role: Role::Follower,
+            term,
+            leader: Some((id, NodeInfo::default())),
+            leading: None,
+        };
+        let view = watch::Sender::new(led_by(2, 5));
+        let mut lane = Lane::default();
+        let mut follower = view.subscribe();
+        let mut under_way = Vec::new();
+        for _ in 0..IN_FLIGHT_MAX {
+            under_way.push(lane.room(&mut follower).await.expect("room"));
+        }
+        let moment = Duration::from_secs(1);
+        assert!(
+            tokio::time::timeout(moment, lane.room(&mut follower)).await.is_err(),
+            "bounded"
+        );
+        let (next, ()) = tokio::join!(lane.room(&mut follower), async {
+            view.send_replace(led_by(3, 6));
+        });
+        assert!(matches!(next, Some((Destination::Leader(3, _), _))));
+        // Elected again, the silent one begins anew too.
+        view.send_replace(led_by(2, 7));
+        assert!(matches!(
+            lane.room(&mut follower).await,
+            Some((Destination::Leader(2, _), _))
         ));
     }
 

@@ -13,7 +13,7 @@ pub const COMMAND_BYTES_MAX: usize = 8 << 20;
 /// Commands that wait together become one entry up to this size, bytes; a single larger one is an entry by itself.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 const ENTRY_COMMANDS_MAX: usize = 4096;
-/// Entries (or calls to the leader) under way at once.
+/// Entries (or calls to the leader) under way to one leader in one term at once.
 const IN_FLIGHT_MAX: usize = 4;
 /// Waiting proposals, in count and bytes; beyond, callers are told to come again.
 const WAITING_MAX: usize = 16_384;
