@@ -254,9 +254,9 @@ impl Store {
         }
     }
 
-    /// Applies entries in order as one write batch: data, indexes, history, applied position, membership, revision.
-    /// Entries at or below the applied index are refused as a corrupt call, and so is a gap. Watchers are told after the batch is written.
-    /// Blocking.
+    /// Applies entries in order as one write batch: data, indexes, history, applied position, membership, revision. (As several, each of
+    /// whole entries, where they do so much that one would be too large.) Entries at or below the applied index are refused as a corrupt call, and so is a gap. Watchers are
+    /// told after each batch is written. Blocking.
     pub fn apply(&self, entries: &[LogEntry]) -> Result<Vec<AppliedEntry>, StoreError> {
         if entries.is_empty() {
             return Ok(Vec::new());
@@ -268,15 +268,19 @@ impl Store {
                 "an earlier write failed; restart the node",
             ));
         }
-        let applied = apply::apply(&*writer.engine, writer.position.clone(), entries)?;
-        if let Err(error) = writer.engine.write(&applied.batch) {
-            writer.failed = true;
-            return Err(error);
+        let mut outcomes = Vec::with_capacity(entries.len());
+        while let Some(rest) = entries.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+            let applied = apply::apply(&*writer.engine, writer.position.clone(), rest)?;
+            if let Err(error) = writer.engine.write(&applied.batch) {
+                writer.failed = true;
+                return Err(error);
+            }
+            writer.position = applied.position;
+            self.inner
+                .publish(&writer.position, None, |ring| ring.push(applied.changes));
+            outcomes.extend(applied.outcomes);
         }
-        writer.position = applied.position;
-        self.inner
-            .publish(&writer.position, None, |ring| ring.push(applied.changes));
-        Ok(applied.outcomes)
+        Ok(outcomes)
     }
 
     /// The applied position and membership, as last written.

@@ -10,9 +10,11 @@ pub(crate) use queue::{Origin, Proposal, ProposalQueue, queue};
 
 /// Largest single command, bytes: with its entry it must fit in one gRPC message.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
-/// Commands that wait together become one entry up to this size, bytes; a single larger one is an entry by itself.
+/// Commands that wait together become one entry up to this size, bytes (a single larger one is an entry by itself), ...
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-const ENTRY_COMMANDS_MAX: usize = 4096;
+/// ... and of this many commands: what one does to the state may be far larger than itself (deleting a value moves all of it), and an
+/// entry is applied whole.
+const ENTRY_COMMANDS_MAX: usize = 128;
 /// Entries (or calls to the leader) under way to one leader in one term at once.
 const IN_FLIGHT_MAX: usize = 4;
 /// Waiting proposals, in count and bytes; beyond, callers are told to come again.

@@ -27,6 +27,9 @@ use crate::proto::{Command, Entry, Outcome, Position, Refusal, RefusalCode, comm
 use crate::ring::{Cause, RingChange};
 use crate::store::{AppliedEntry, LogEntry, StoreError};
 
+/// After the entry that brings a batch past this, bytes, it is written: what entries do to the state may be far larger than themselves.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
 /// What applying entries gives: to be written, told, answered.
 pub(crate) struct Applied {
     /// One atomic batch.
@@ -35,16 +38,19 @@ pub(crate) struct Applied {
     pub position: Position,
     /// For watchers, in order.
     pub changes: Vec<Arc<RingChange>>,
-    /// One an entry.
+    /// One an entry; fewer than were given: the batch is full, and the rest comes in another.
     pub outcomes: Vec<AppliedEntry>,
 }
 
-/// Applies entries to the state at `position`.
+/// Applies entries to the state at `position`: all of them, or as many as one batch holds, one at least.
 pub(crate) fn apply(engine: &dyn Engine, position: Position, entries: &[LogEntry]) -> Result<Applied, StoreError> {
     let mut transaction = Transaction::new(engine, position);
     let mut outcomes = Vec::with_capacity(entries.len());
     for entry in entries {
         outcomes.push(apply_entry(&mut transaction, entry)?);
+        if transaction.overlay.bytes() >= BATCH_BYTES_MAX {
+            break;
+        }
     }
     let (mut overlay, position, changes) = transaction.into_parts();
     overlay.write_unhashed(Family::Meta, meta::POSITION, position.encode_to_vec().into());

@@ -21,6 +21,8 @@ type Pending = BTreeMap<Bytes, Option<Bytes>>;
 pub(crate) struct Overlay<'a> {
     engine: &'a dyn Engine,
     pending: [Pending; Family::ALL.len()],
+    /// Of all that was written; a key written twice counts twice.
+    bytes: usize,
     hasher: Box<Xxh3>,
 }
 
@@ -30,6 +32,7 @@ impl<'a> Overlay<'a> {
         Overlay {
             engine,
             pending: Default::default(),
+            bytes: 0,
             hasher: Box::new(Xxh3::new()),
         }
     }
@@ -49,7 +52,13 @@ impl<'a> Overlay<'a> {
         if let Some(value) = &value {
             self.hash_bytes(value);
         }
+        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
         self.pending[family as usize].insert(key, value);
+    }
+
+    /// About how much waits to be written, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A write beside the state hash: what is no state (positions, encodings of consensus' own).

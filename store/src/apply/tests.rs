@@ -14,7 +14,7 @@ use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Family, Pair, Reader, ScanLimit};
 use crate::proto::command::Operation;
 use crate::proto::{Command, Compact, DeleteKey, Entry, Expire, HistoryRecord, Position, PutKey};
-use crate::store::LogEntry;
+use crate::store::{LogEntry, Store};
 
 fn everything(reader: &dyn Reader, family: Family) -> Vec<Pair> {
     reader
@@ -118,6 +118,50 @@ fn every_family_is_the_same() {
             );
         }
     }
+}
+
+/// Entries that do more than a batch holds are written as several, each of whole entries, and nobody sees a difference.
+#[test]
+fn large_effects_are_written_in_parts() {
+    const VALUE_BYTES: usize = 1 << 20;
+    let values = (super::BATCH_BYTES_MAX / VALUE_BYTES) as u32 + 8;
+    let large = |key: u32| {
+        Operation::PutKey(PutKey {
+            key: format!("key-{key}").into(),
+            value: vec![7; VALUE_BYTES].into(),
+            precondition: None,
+        })
+    };
+    let puts: Vec<LogEntry> = (0..values)
+        .map(|key| entry(u64::from(key) + 1, vec![large(key)]))
+        .collect();
+    let deletes: Vec<LogEntry> = (0..values)
+        .map(|key| entry(u64::from(values + key) + 1, vec![delete(key)]))
+        .collect();
+
+    let engine = MemoryEngine::default();
+    let position = run(&engine, &puts, 1);
+    let part = apply(&engine, position, &deletes).expect("applies");
+    let bytes: usize = part
+        .batch
+        .iter()
+        .map(|write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len))
+        .sum();
+    assert!(part.outcomes.len() < deletes.len(), "cut between two entries");
+    assert!(bytes < super::BATCH_BYTES_MAX + 2 * VALUE_BYTES, "{bytes} bytes");
+    assert_eq!(part.position.applied_index, puts.len() as u64 + part.outcomes.len() as u64);
+
+    let together = Store::in_memory();
+    let outcomes = [puts.clone(), deletes.clone()].map(|entries| together.apply(&entries).expect("applied").len());
+    assert_eq!(outcomes, [puts.len(), deletes.len()]);
+    let one_by_one = Store::in_memory();
+    for entry in puts.into_iter().chain(deletes) {
+        one_by_one.apply(&[entry]).expect("applied");
+    }
+    assert_eq!(
+        together.fingerprint().expect("readable"),
+        one_by_one.fingerprint().expect("readable")
+    );
 }
 
 /// Once swept, what is left is the history from the oldest revision on, and for each key changed since then the one value before.
