@@ -6,6 +6,7 @@ mod channels;
 mod client;
 mod envelope;
 mod failures;
+mod forwarded;
 mod requests;
 mod server;
 mod snapshot;

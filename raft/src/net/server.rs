@@ -10,7 +10,6 @@ use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{
     AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest,
 };
-use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,15 +18,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     CONNECTION_WINDOW_BYTES, KEEP_ALIVE_DEADLINE, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, UNWRITTEN_BYTES_MAX, append,
-    envelope, snapshot,
+    envelope, forwarded, snapshot,
 };
 use crate::bootstrap;
 use crate::codec;
 use crate::engine::Engine;
 use crate::node::Node;
-use crate::propose::{Origin, Refusal};
+use crate::propose::Origin;
 use crate::proto::peer_server::{Peer, PeerServer};
-use crate::proto::{self, propose_result, read_index_reply, transfer_reply};
+use crate::proto::{self, read_index_reply, transfer_reply};
 use crate::read::Asker;
 use crate::types::TypeConfig;
 
@@ -244,7 +243,8 @@ impl Peer for PeerService {
         let request = request.into_inner();
         let until = Instant::now() + Duration::from_millis(request.deadline_ms).min(FORWARDED_DEADLINE_MAX);
         let answers = request.commands.into_iter().map(|command| {
-            let submitted = self.node.proposals.submit(command, Origin::Forwarded, until);
+            let submitted =
+                forwarded::check(&command).and_then(|()| self.node.proposals.submit(command, Origin::Forwarded, until));
             async move {
                 match submitted {
                     Ok(submitted) => submitted.answer(until).await,
@@ -252,19 +252,8 @@ impl Peer for PeerService {
                 }
             }
         });
-        let results = join_all(answers).await.into_iter().map(|answer| {
-            let result = match answer {
-                Ok(outcome) => propose_result::Result::Outcome(outcome.encode_to_vec().into()),
-                Err(Refusal::Overloaded) => propose_result::Result::Overloaded("the leader is overloaded".to_owned()),
-                Err(Refusal::Unknown(cause)) => propose_result::Result::Unknown(cause),
-                Err(Refusal::TryAgain(reason) | Refusal::Stopped(reason)) => propose_result::Result::TryAgain(reason),
-                Err(Refusal::NotLeader) => propose_result::Result::TryAgain("not the leader".to_owned()),
-            };
-            proto::ProposeResult { result: Some(result) }
-        });
-        Ok(Response::new(proto::ProposeReply {
-            results: results.collect(),
-        }))
+        let results = forwarded::results(join_all(answers).await);
+        Ok(Response::new(proto::ProposeReply { results }))
     }
 
     async fn read_index(

@@ -6,7 +6,7 @@
 pub(crate) mod batcher;
 mod queue;
 
-pub(crate) use queue::{Origin, Proposal, ProposalQueue, queue};
+pub(crate) use queue::{Answer, Origin, Proposal, ProposalQueue, queue};
 
 /// Largest single command, bytes: with its entry it must fit in one gRPC message.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
