@@ -350,13 +350,14 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// An error's text as a sentence of its own.
-fn sentence(error: &impl std::fmt::Display) -> String {
+/// An error's text as a sentence of its own: what ECS says ends in a full stop already, what we say does not.
+pub(crate) fn sentence(error: &(impl std::fmt::Display + ?Sized)) -> String {
     let text = error.to_string();
+    let text = text.trim_end_matches('.');
     let mut characters = text.chars();
     match characters.next() {
         Some(first) => first.to_uppercase().chain(characters).chain(['.']).collect(),
-        None => text,
+        None => String::new(),
     }
 }
 
@@ -380,6 +381,13 @@ mod tests {
                 "oldest_revision": 7,
             })
         );
+    }
+
+    #[test]
+    fn a_sentence_ends_once() {
+        assert_eq!(sentence("no leader is known"), "No leader is known.");
+        assert_eq!(sentence("Please try again later."), "Please try again later.");
+        assert_eq!(sentence(""), "");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::request::{entity_tag, json, path_text};
 use crate::JSON_BODY_BYTES_MAX;
 use crate::catalog::{CatalogError, ClusterLookup, TaskDefinitionLookup};
 use crate::daemons::DaemonSummaries;
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 use crate::query::{Query, invalid};
 use crate::reading::{READING_KEYS, ReadFailure, Reading};
 use crate::request_id::RequestId;
@@ -355,8 +355,8 @@ async fn cluster_of(state: &ApiState, cluster: &str, source: Option<&str>) -> Re
             Err(refused(detail).with("sources", sources))
         }
         Err(cause) => {
-            let detail = format!("DescribeClusters for '{cluster}' failed: {cause}.");
-            Err(Problem::new(ProblemKind::EcsUnavailable, detail))
+            let detail = format!("DescribeClusters for '{cluster}' failed: {cause}");
+            Err(Problem::new(ProblemKind::EcsUnavailable, sentence(&detail)))
         }
     }
 }
@@ -372,12 +372,12 @@ async fn task_definition_of(state: &ApiState, source: &str, name: &str) -> Resul
             Err(refused(format!("The task definition '{name}' is inactive.")))
         }
         Ok(TaskDefinitionLookup::Found { arn, .. }) => Ok(arn),
-        Ok(TaskDefinitionLookup::Refused(why)) => {
-            Err(refused(format!("The task definition '{name}' was refused: {why}")))
-        }
+        Ok(TaskDefinitionLookup::Refused(why)) => Err(refused(sentence(&format!(
+            "The task definition '{name}' was refused: {why}"
+        )))),
         Err(cause) => {
-            let detail = format!("DescribeTaskDefinition for '{name}' failed: {cause}.");
-            Err(Problem::new(ProblemKind::EcsUnavailable, detail))
+            let detail = format!("DescribeTaskDefinition for '{name}' failed: {cause}");
+            Err(Problem::new(ProblemKind::EcsUnavailable, sentence(&detail)))
         }
     }
 }

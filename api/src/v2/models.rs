@@ -30,8 +30,9 @@ pub(super) struct EnvironmentModel {
     created_at_ms: i64,
     updated_at_ms: i64,
     revision: u64,
+    /// `null` inside: none yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    deployment: Option<DeploymentModel>,
+    deployment: Option<Option<DeploymentModel>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<SummaryModel>,
 }
@@ -69,7 +70,7 @@ impl EnvironmentModel {
         deployment: Option<DeploymentRecord>,
         summary: EnvironmentSummary,
     ) -> EnvironmentModel {
-        self.deployment = deployment.map(DeploymentModel::of);
+        self.deployment = Some(deployment.map(DeploymentModel::of));
         self.summary = Some(SummaryModel::of(summary));
         self
     }

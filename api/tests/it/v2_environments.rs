@@ -109,7 +109,12 @@ async fn a_put_rolls_out_what_v1_made() {
     let node = Node::start().await;
     let body = br#"{"name":"e1","instanceGroup":{"cluster":"alpha"},"taskDefinition":"sleep"}"#;
     node.request("POST", "/v1/environments", &[], body).await;
-    assert_eq!(node.get(E1).await.json()["deployment_id"], Value::Null);
+    let waiting = node.get(E1).await.json();
+    assert_eq!(
+        (&waiting["deployment_id"], waiting.get("deployment")),
+        (&Value::Null, Some(&Value::Null)),
+        "what is not there yet is null, not left out"
+    );
     let rolled = put(&node, &[], json!({"cluster": "alpha", "task_definition": "sleep"})).await;
     assert_eq!(
         (rolled.status(), rolled.json()["deployment"]["status"].as_str()),
