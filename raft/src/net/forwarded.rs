@@ -7,6 +7,9 @@ use prost::Message;
 use crate::propose::{Answer, COMMAND_BYTES_MAX, Refusal};
 use crate::proto::{self, propose_result};
 
+/// Outcomes in one answer, bytes: with what surrounds them they fit in one gRPC message.
+const OUTCOMES_BYTES_MAX: usize = 12 << 20;
+
 /// Refuses what would end every node once it is in the log: apply must decode it, and know its operation.
 pub(super) fn check(command: &Bytes) -> Result<(), Refusal> {
     let reason = if command.len() > COMMAND_BYTES_MAX {
@@ -22,8 +25,22 @@ pub(super) fn check(command: &Bytes) -> Result<(), Refusal> {
     Err(Refusal::TryAgain(format!("the leader refused a command: it {reason}")))
 }
 
-/// Answers as they travel, in order.
+/// Answers as they travel, in order: together no larger than a message. An outcome beyond that is unknown to its caller, who asks again
+/// under its idempotency key.
 pub(super) fn results(answers: Vec<Answer>) -> Vec<proto::ProposeResult> {
+    let mut room = OUTCOMES_BYTES_MAX;
+    let answers = answers.into_iter().map(|answer| {
+        let bytes = answer.as_ref().map_or(0, Message::encoded_len);
+        match room.checked_sub(bytes) {
+            Some(rest) => {
+                room = rest;
+                answer
+            }
+            None => Err(Refusal::Unknown(
+                "it was applied; the leader's answer has no room for its outcome".to_owned(),
+            )),
+        }
+    });
     let result = |answer| match answer {
         Ok(outcome) => propose_result::Result::Outcome(Message::encode_to_vec(&outcome).into()),
         Err(Refusal::Overloaded) => propose_result::Result::Overloaded("the leader is overloaded".to_owned()),
@@ -32,7 +49,6 @@ pub(super) fn results(answers: Vec<Answer>) -> Vec<proto::ProposeResult> {
         Err(Refusal::NotLeader) => propose_result::Result::TryAgain("not the leader".to_owned()),
     };
     answers
-        .into_iter()
         .map(|answer| proto::ProposeResult {
             result: Some(result(answer)),
         })
@@ -41,7 +57,7 @@ pub(super) fn results(answers: Vec<Answer>) -> Vec<proto::ProposeResult> {
 
 #[cfg(test)]
 mod tests {
-    use blox_store::proto::{PutKey, command::Operation};
+    use blox_store::proto::{self, Outcome, PutKey, command::Operation, outcome};
 
     use super::*;
 
@@ -56,6 +72,42 @@ mod tests {
             ..Command::default()
         };
         command.encode_to_vec().into()
+    }
+
+    /// Outcomes that fit in no message are unknown one by one; those around them arrive.
+    #[test]
+    fn answers_fit_in_a_message() {
+        let outcome = |bytes: usize| {
+            Ok(Outcome {
+                result: Some(outcome::Result::Refusal(proto::Refusal {
+                    message: "x".repeat(bytes),
+                    ..proto::Refusal::default()
+                })),
+                ..Outcome::default()
+            })
+        };
+        let answers = vec![
+            outcome(5 << 20),
+            outcome(5 << 20),
+            outcome(5 << 20),
+            Err(Refusal::Overloaded),
+            outcome(10),
+        ];
+        let reply = crate::proto::ProposeReply {
+            results: results(answers),
+        };
+        assert!(reply.encoded_len() < crate::net::MESSAGE_BYTES_MAX);
+        let kinds: Vec<&str> = reply
+            .results
+            .iter()
+            .map(|result| match result.result {
+                Some(propose_result::Result::Outcome(_)) => "outcome",
+                Some(propose_result::Result::Unknown(_)) => "unknown",
+                Some(propose_result::Result::Overloaded(_)) => "overloaded",
+                _ => "other",
+            })
+            .collect();
+        assert_eq!(kinds, ["outcome", "outcome", "unknown", "overloaded", "outcome"]);
     }
 
     /// Bytes that are no command, a command of a newer version, and one too large never reach the log.
