@@ -16,7 +16,8 @@ pub trait Launcher: Send + Sync + 'static {
     /// StopTask. The answer is the task as ECS then describes it.
     async fn stop_task(&self, request: StopTask) -> Result<Option<Observation>, CallError>;
 
-    /// ListTasks by `startedBy`, all pages, both those that should run and those that should be stopped: the ARNs.
+    /// ListTasks by `startedBy`, all pages, of the tasks that are wanted RUNNING: the ARNs. One that is wanted STOPPED is left out: it is no
+    /// double, and an event or a reconcile pass binds it.
     async fn list_tasks_started_by(&self, request: ListTasks) -> Result<Vec<String>, CallError>;
 
     /// DescribeTasks of at most [`crate::limits::TASKS_PER_DESCRIBE_CALL`] tasks. Those that ECS calls MISSING are left out.

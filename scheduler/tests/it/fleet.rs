@@ -379,7 +379,7 @@ impl Launcher for Fleet {
                 .tasks
                 .values()
                 .filter(seen)
-                .filter(|task| task.started_by == call.started_by);
+                .filter(|task| task.started_by == call.started_by && !task.stop_desired);
             Ok(listed.map(|task| task.arn.clone()).collect())
         })
     }
