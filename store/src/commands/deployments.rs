@@ -1,6 +1,6 @@
 //! Deployments: one roll-out of one environment revision, from pending over running to completed, never back.
 
-use super::stored::{Stored, is_key_part, load, load_all, under};
+use super::stored::{Stored, is_key_part, load, load_all, load_all_stored, under};
 use super::{Answer, environments, refuse, refuse_with};
 use crate::apply::Transaction;
 use crate::key::{Key, Kind};
@@ -9,6 +9,9 @@ use crate::proto::{
     CreateDeployment, DeploymentRecord, DeploymentStatus, EnvironmentRecord, RefusalCode, UpdateDeployment,
 };
 use crate::store::StoreError;
+
+/// Of each environment, so many deployments that have ended are kept beside the current one.
+pub(super) const ENDED_DEPLOYMENTS_MAX: usize = 100;
 
 /// A deployment asked for with the environment's token. The checks stand in the original's order: environment, token outdated, token used,
 /// another in progress. The token changes when a deployment completes, so "used" is said of the one that runs, "outdated" of those before.
@@ -135,7 +138,24 @@ pub(super) fn start(
         None,
     )?;
     environment.deployment_id = id.to_owned();
+    remove_oldest(transaction, environment)?;
     Ok(deployment)
+}
+
+/// Removes the environment's oldest ended deployments beyond [`ENDED_DEPLOYMENTS_MAX`]: by revision, for wall clocks jump.
+fn remove_oldest(transaction: &mut Transaction<'_>, environment: &EnvironmentRecord) -> Result<(), StoreError> {
+    let deployments = load_all_stored::<DeploymentRecord>(transaction, Kind::Deployment, &under(&environment.id))?;
+    let mut ended: Vec<(u64, Key)> = deployments
+        .into_iter()
+        .filter(|(_, stored)| stored.record.id != environment.deployment_id && has_ended(&stored.record))
+        .map(|(key, stored)| (stored.create_revision, key))
+        .collect();
+    let surplus = ended.len().saturating_sub(ENDED_DEPLOYMENTS_MAX);
+    ended.sort_by_key(|(create_revision, _)| *create_revision);
+    for (_, key) in ended.into_iter().take(surplus) {
+        transaction.delete(&key)?;
+    }
+    Ok(())
 }
 
 /// Ends the environment's deployment if it is still in progress: another one takes its place.
@@ -166,6 +186,13 @@ fn is_in_progress(deployment: &DeploymentRecord) -> bool {
     matches!(
         deployment.status(),
         DeploymentStatus::Pending | DeploymentStatus::Running
+    )
+}
+
+fn has_ended(deployment: &DeploymentRecord) -> bool {
+    matches!(
+        deployment.status(),
+        DeploymentStatus::Completed | DeploymentStatus::Superseded
     )
 }
 

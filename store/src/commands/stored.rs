@@ -50,12 +50,22 @@ pub(super) fn load_all<Record: FromBody>(
     kind: Kind,
     prefix: &[u8],
 ) -> Result<Vec<(Key, Record)>, StoreError> {
+    let stored = load_all_stored(transaction, kind, prefix)?;
+    Ok(stored.into_iter().map(|(key, stored)| (key, stored.record)).collect())
+}
+
+/// The same, each with its place in the state.
+pub(super) fn load_all_stored<Record: FromBody>(
+    transaction: &Transaction<'_>,
+    kind: Kind,
+    prefix: &[u8],
+) -> Result<Vec<(Key, Stored<Record>)>, StoreError> {
     transaction
         .scan(kind, prefix)?
         .into_iter()
         .map(|(key, value)| {
-            let record = unpack(&key, value)?.record;
-            Ok((key, record))
+            let stored = unpack(&key, value)?;
+            Ok((key, stored))
         })
         .collect()
 }

@@ -1,6 +1,7 @@
 //! Environments and deployments: the texts and the order of checks of Blox 0.3, roll-outs, removal.
 
 use super::{CLUSTER, INSTANCE, State, TASK_DEFINITION, code, create_environment, instance_observation, spec};
+use crate::commands::deployments::ENDED_DEPLOYMENTS_MAX;
 use crate::key::Key;
 use crate::proto::command::Operation;
 use crate::proto::outcome::Result as Answer;
@@ -230,6 +231,25 @@ fn the_same_specification_changes_nothing() {
     let same = state.environment_of(change(tagged(["b", "a"]), "d3", changed.mod_revision));
     assert_eq!(same, changed);
     assert_eq!(state.revision(), revision);
+}
+
+/// Proves that of the deployments that have ended the newest are kept, up to the limit, whatever their ids' order, and the current one always.
+#[test]
+fn the_oldest_ended_deployments_go() {
+    let mut state = State::new();
+    state.environment_of(create_environment("web", "first"));
+    let specs = [web_2(), spec()];
+    let id = |number: usize| format!("d{}", 1_000 - number);
+    for number in 0..=ENDED_DEPLOYMENTS_MAX {
+        state.environment_of(change(specs[number % 2].clone(), &id(number), 0));
+    }
+    let has = |state: &State, id: &str| state.has(&Key::deployment("id-web", id));
+    assert!(!has(&state, "first"), "{ENDED_DEPLOYMENTS_MAX} newer ones have ended");
+    for number in 0..=ENDED_DEPLOYMENTS_MAX {
+        assert!(has(&state, &id(number)), "{}", id(number));
+    }
+    state.environment_of(change(specs[(ENDED_DEPLOYMENTS_MAX + 1) % 2].clone(), "last", 0));
+    assert!(!has(&state, &id(0)) && has(&state, &id(1)) && has(&state, "last"));
 }
 
 #[test]
