@@ -8,7 +8,7 @@ use blox_store::{StoreError, View};
 use crate::limits::Limits;
 use crate::mirror::Mirror;
 use crate::names::{EnvironmentId, InstanceArn, TaskDefinitionArn};
-use crate::planner::backoff::next_attempt;
+use crate::planner::backoff::{lasts, next_attempt};
 use crate::planner::input::{Environment, LaunchProgress, PlannerInput, Task, Wanted};
 use crate::planner::slot::{Fitness, Slot, slots};
 
@@ -137,9 +137,10 @@ impl<'a> Counting<'a> {
             // The record of the failed attempt has made way for the next: its task may still say why.
             let reason = || match ended.get(slot.arn) {
                 Some(task) if !task.stopped_reason.is_empty() => task.stopped_reason.clone(),
+                _ if launch.failures == 0 => format!("calls in a row not sent: {}; being tried again", launch.not_sent),
                 _ => format!("failures in a row: {}; being tried again", launch.failures),
             };
-            return (launch.failures > 0).then(|| failed(reason(), 0));
+            return (launch.failures > 0 || lasts(launch.not_sent)).then(|| failed(reason(), 0));
         }
         let task = launch.task().and_then(|task| self.input.task(&launch.cluster, task));
         let next = next_attempt(
@@ -148,7 +149,9 @@ impl<'a> Counting<'a> {
             self.wanted.deployment.as_ref()?,
             self.input.limits.healthy_run_ms,
         );
-        let is_refused = matches!(launch.state, LaunchProgress::Rejected { .. });
+        // What was not sent soon will be: only where that lasts is it shown.
+        let is_refused =
+            matches!(launch.state, LaunchProgress::Rejected { .. }) && (next.not_sent == 0 || lasts(next.not_sent));
         let has_failed = !next.reason.is_empty() && (is_refused || next.failures > 0);
         has_failed.then(|| failed(next.reason, next.not_before_elapsed_ms))
     }

@@ -388,6 +388,7 @@ fn launch(record: &LaunchRecord) -> Launch {
         intended_at_elapsed_ms: record.intended_at_elapsed_ms,
         call_deadline_elapsed_ms: record.call_deadline_elapsed_ms,
         failures: record.failures,
+        not_sent: record.not_sent,
     }
 }
 

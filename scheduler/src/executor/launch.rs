@@ -35,6 +35,7 @@ pub struct LaunchOrder {
 /// A launch whose intent is committed.
 #[derive(Clone, Debug)]
 struct Intended {
+    not_sent: u32,
     launch: LaunchId,
     instance: InstanceArn,
     failures: u32,
@@ -107,6 +108,7 @@ impl Executor {
     fn intended(&self, placement: &Placement) -> Intended {
         Intended {
             launch: self.next_launch_id(),
+            not_sent: placement.not_sent,
             instance: placement.instance.clone(),
             failures: placement.failures,
         }
@@ -215,11 +217,14 @@ impl Executor {
 
     fn rejection(&self, launch: &Intended, reason: String, detail: String) -> LaunchRejection {
         let kind = FailureKind::of(&reason);
-        let failures = launch.failures + u32::from(kind.counts());
+        let in_a_row = match kind {
+            FailureKind::NotSent => launch.not_sent + 1,
+            _ => launch.failures + u32::from(kind.counts()),
+        };
         LaunchRejection {
             reason,
             detail,
-            retry_at_elapsed_ms: self.now() + kind.wait_ms(failures),
+            retry_at_elapsed_ms: self.now() + kind.wait_ms(in_a_row),
         }
     }
 
@@ -244,6 +249,7 @@ fn intent(order: &LaunchOrder, launch: &Intended, deadline: u64) -> LaunchIntent
         cluster_arn: order.target.cluster.arn.to_string(),
         instance_arn: launch.instance.to_string(),
         task_definition_arn: order.target.task_definition.to_string(),
+        not_sent: launch.not_sent,
         call_deadline_elapsed_ms: deadline,
         failures: launch.failures,
     }

@@ -92,7 +92,11 @@ impl Executor {
             Ok(observation) => (Became::Requested(true), observation),
             Err(error) => {
                 self.surroundings.metrics.stops_failed.increment();
-                let wait_ms = FailureKind::Unreachable.wait_ms(task.attempts + 1);
+                let kind = match &error {
+                    CallError::NotSent(_) => FailureKind::NotSent,
+                    CallError::Refused { .. } | CallError::Unknown(_) => FailureKind::Unreachable,
+                };
+                let wait_ms = kind.wait_ms(task.attempts + 1);
                 let failure = StopFailure {
                     reason: error.to_string(),
                     retry_at_elapsed_ms: self.now() + wait_ms,

@@ -14,6 +14,10 @@ const LONGEST_WAIT_UNREACHABLE_MS: u64 = 60_000;
 /// The wait after AGENT: the agent is expected back, milliseconds.
 const WAIT_AGENT_MS: u64 = 5_000;
 
+/// So many attempts in a row whose call never left are repeated after [`FIRST_WAIT_MS`] and not shown as failed: a large roll-out spends the
+/// call budget, which refills each second. More of them last.
+const NOT_SENT_PASSING_MAX: u32 = 10;
+
 /// Our own reason where the call never left.
 pub const REASON_NOT_SENT: &str = "NOT_SENT";
 /// What ECS says when StopTask ended a task.
@@ -26,6 +30,8 @@ pub const STOP_REASON_PREFIX: &str = "blox: ";
 pub enum FailureKind {
     /// "Not now": tried again soon, and not counted.
     NotNow,
+    /// The call never left: no failure of the instance. Counted apart.
+    NotSent,
     /// ECS did not get or did not take the call.
     Unreachable,
     /// The instance does not suit the task definition.
@@ -39,9 +45,8 @@ impl FailureKind {
     pub fn of(reason: &str) -> FailureKind {
         match reason {
             "AGENT" => FailureKind::NotNow,
-            REASON_NOT_SENT | "ThrottlingException" | "ServerException" | "ServiceUnavailable" => {
-                FailureKind::Unreachable
-            }
+            REASON_NOT_SENT => FailureKind::NotSent,
+            "ThrottlingException" | "ServerException" | "ServiceUnavailable" => FailureKind::Unreachable,
             "ATTRIBUTE" | "LOCATION" => FailureKind::Unsuitable,
             _ => FailureKind::Other,
         }
@@ -49,13 +54,17 @@ impl FailureKind {
 
     /// Whether it makes the next wait longer.
     pub fn counts(self) -> bool {
-        self != FailureKind::NotNow
+        !matches!(self, FailureKind::NotNow | FailureKind::NotSent)
     }
 
-    /// The wait after the `failures`-th failure in a row, milliseconds.
+    /// The wait after the `failures`-th failure of its kind in a row, milliseconds.
     pub fn wait_ms(self, failures: u32) -> u64 {
         let (first, longest) = match self {
             FailureKind::NotNow => return WAIT_AGENT_MS,
+            FailureKind::NotSent => {
+                let lasting = failures.saturating_sub(NOT_SENT_PASSING_MAX);
+                return FailureKind::Unreachable.wait_ms(lasting + 1);
+            }
             FailureKind::Unreachable => (FIRST_WAIT_MS, LONGEST_WAIT_UNREACHABLE_MS),
             FailureKind::Unsuitable => (FIRST_WAIT_UNSUITABLE_MS, LONGEST_WAIT_MS),
             FailureKind::Other => (FIRST_WAIT_MS, LONGEST_WAIT_MS),
@@ -70,6 +79,8 @@ impl FailureKind {
 pub struct NextAttempt {
     /// Failures in a row so far.
     pub failures: u32,
+    /// Attempts in a row so far whose call never left.
+    pub not_sent: u32,
     /// Not before this; 0: at once.
     pub not_before_elapsed_ms: u64,
     /// What failed last; empty: nothing did.
@@ -79,9 +90,15 @@ pub struct NextAttempt {
 impl NextAttempt {
     const AT_ONCE: NextAttempt = NextAttempt {
         failures: 0,
+        not_sent: 0,
         not_before_elapsed_ms: 0,
         reason: String::new(),
     };
+}
+
+/// Whether so many attempts in a row whose call never left are more than a spent call budget.
+pub fn lasts(not_sent: u32) -> bool {
+    not_sent > NOT_SENT_PASSING_MAX
 }
 
 /// What the slot's latest launch means for the next. `task`: the task it started, where the state still has it. A new deployment starts
@@ -102,6 +119,10 @@ pub fn next_attempt(
             retry_at_elapsed_ms,
         } => NextAttempt {
             failures: launch.failures + u32::from(FailureKind::of(reason).counts()),
+            not_sent: match FailureKind::of(reason) {
+                FailureKind::NotSent => launch.not_sent + 1,
+                _ => 0,
+            },
             not_before_elapsed_ms: *retry_at_elapsed_ms,
             reason: if detail.is_empty() {
                 reason.clone()
@@ -115,6 +136,7 @@ pub fn next_attempt(
         },
         LaunchProgress::Vanished => NextAttempt {
             failures: launch.failures + 1,
+            not_sent: 0,
             not_before_elapsed_ms: launch.intended_at_elapsed_ms
                 + FailureKind::Unreachable.wait_ms(launch.failures + 1),
             reason: "the call's answer was lost, and no task came of it".to_owned(),
@@ -149,6 +171,7 @@ fn after_death(launch: &Launch, task: &Task) -> NextAttempt {
     };
     NextAttempt {
         failures,
+        not_sent: 0,
         not_before_elapsed_ms: launch.intended_at_elapsed_ms + life_ms + FailureKind::Other.wait_ms(failures),
         reason,
     }
@@ -156,7 +179,7 @@ fn after_death(launch: &Launch, task: &Task) -> NextAttempt {
 
 #[cfg(test)]
 mod tests {
-    use super::FailureKind;
+    use super::{FailureKind, REASON_NOT_SENT};
 
     /// Proves that waits double from one second to fifteen minutes and stay there.
     #[test]
@@ -165,6 +188,17 @@ mod tests {
             .map(|failures| FailureKind::Other.wait_ms(failures))
             .to_vec();
         assert_eq!(waits, [1_000, 2_000, 4_000, 512_000, 900_000, 900_000, 900_000]);
+    }
+
+    /// Proves that a call that never left is no failure of the instance and is repeated each second, until that lasts.
+    #[test]
+    fn what_was_not_sent_is_not_now() {
+        let kind = FailureKind::of(REASON_NOT_SENT);
+        assert!(!kind.counts());
+        let waits: Vec<u64> = [1, 10, 11, 12, 16, 40, u32::MAX]
+            .map(|tries| kind.wait_ms(tries))
+            .to_vec();
+        assert_eq!(waits, [1_000, 1_000, 2_000, 4_000, 60_000, 60_000, 60_000]);
     }
 
     /// Proves that an agent that is away is neither counted nor waited for longer and longer.

@@ -218,6 +218,8 @@ pub struct Launch {
     pub call_deadline_elapsed_ms: u64,
     /// Failures in a row before this attempt.
     pub failures: u32,
+    /// Attempts in a row before this one whose call never left.
+    pub not_sent: u32,
 }
 
 /// What became of a launch.

@@ -72,6 +72,8 @@ pub struct Placement {
     pub instance: InstanceArn,
     /// Failures in a row before it.
     pub failures: u32,
+    /// Attempts in a row before it whose call never left.
+    pub not_sent: u32,
 }
 
 /// An outdated task to stop, so that the current one can take its place.

@@ -158,6 +158,7 @@ impl<'a> Planner<'a> {
             plan.place.push(Placement {
                 instance: slot.arn.clone(),
                 failures: next.failures,
+                not_sent: next.not_sent,
             });
         }
     }

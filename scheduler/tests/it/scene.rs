@@ -129,6 +129,7 @@ impl Scene {
             intended_at_elapsed_ms: 70_000,
             call_deadline_elapsed_ms: 90_000,
             failures,
+            not_sent: 0,
         };
         self.environment().launches.insert(instance.into(), launch);
         self

@@ -109,6 +109,7 @@ fn intended(transaction: &Transaction<'_>, intent: &LaunchIntent) -> LaunchRecor
         intended_at_ms: transaction.wall_time_ms(),
         call_deadline_elapsed_ms: intent.call_deadline_elapsed_ms,
         failures: intent.failures,
+        not_sent: intent.not_sent,
         ..LaunchRecord::default()
     }
 }

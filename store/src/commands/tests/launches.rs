@@ -25,6 +25,7 @@ fn intent(launch_id: &str) -> LaunchIntent {
         task_definition_arn: TASK_DEFINITION.into(),
         call_deadline_elapsed_ms: DEADLINE_ELAPSED_MS,
         failures: 1,
+        not_sent: 0,
     }
 }
 
