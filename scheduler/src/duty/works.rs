@@ -164,6 +164,7 @@ fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
     for look_up in &plan.look_up {
         listings
             .entry((&look_up.cluster, &look_up.deployment))
+            deployment: Some(plan.target.as_ref()?.deployment.clone()),
             .or_default()
             .push(look_up.clone());
     }
@@ -172,6 +173,7 @@ fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
         chunks.into_iter().map(move |launches| LookUpOrder {
             environment: plan.environment.clone(),
             cluster: cluster.clone(),
+        deployment: None,
             deployment: deployment.clone(),
             launches,
         })

@@ -1,21 +1,18 @@
 //! Launching: intents, calls, outcomes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use blox_store::Revision;
 use blox_store::proto::command::Operation;
 use blox_store::proto::launch_outcome::Outcome as Became;
-use blox_store::proto::outcome;
-use blox_store::proto::{
-    IntendLaunches, LaunchIntent, LaunchOutcome, LaunchRejection, Observation, Outcome, RecordLaunches,
-};
+use blox_store::proto::{IntendLaunches, LaunchIntent, LaunchOutcome, LaunchRejection, Observation, RecordLaunches};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::executor::answer::DescribedTask;
 use crate::executor::commit::CommitError;
 use crate::executor::launcher::{CallError, StartAnswer, StartTasks};
-use crate::executor::{ExecuteError, Executed, Executor};
+use crate::executor::{ExecuteError, Executed, Executor, taken};
 use crate::limits::{ACTIONS_PER_COMMAND, CALLS_IN_FLIGHT_PER_WORK, INSTANCES_PER_START_CALL};
 use crate::names::{EnvironmentId, InstanceArn, LaunchId, group_of};
 use crate::planner::backoff::{FailureKind, REASON_NOT_SENT};
@@ -38,6 +35,7 @@ struct Intended {
     not_sent: u32,
     launch: LaunchId,
     instance: InstanceArn,
+    not_sent: u32,
     failures: u32,
 }
 

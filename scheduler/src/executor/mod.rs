@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! IntendLaunches -> taken -> leader check, at most 1 s old -> StartTask, 10 instances a call, no retries -> RecordLaunches
-//! IntendStops             -> leader check, at most 1 s old -> StopTask                                   -> RecordStops
+//! IntendStops    -> taken -> leader check, at most 1 s old -> StopTask                                   -> RecordStops
 //! unknown launches        -> ListTasks by startedBy, DescribeTasks                                       -> RecordLaunches
 //! ```
 //!
@@ -21,10 +21,13 @@ mod records;
 mod stop;
 pub mod timer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use blox_store::Revision;
+use blox_store::proto::{Outcome, outcome};
+use tokio_util::sync::CancellationToken;
 
 pub use launch::LaunchOrder;
 pub use look_up::LookUpOrder;
@@ -104,5 +107,13 @@ impl Executor {
 
     fn now(&self) -> u64 {
         self.surroundings.proposer.elapsed_ms()
+    }
+}
+
+/// What of a command of intents was taken: for nothing else may a call be made.
+fn taken(outcome: &Outcome) -> BTreeSet<&str> {
+    match &outcome.result {
+        Some(outcome::Result::Launched(launched)) => launched.taken.iter().map(String::as_str).collect(),
+        _ => BTreeSet::new(),
     }
 }

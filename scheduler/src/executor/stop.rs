@@ -1,4 +1,4 @@
-//! Stopping: intents, calls, outcomes. Asking twice is harmless, so an unknown outcome is simply asked again.
+//! Stopping: intents, calls for those that were taken, outcomes. Asking twice is harmless, so an unknown outcome is simply asked again.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use blox_store::proto::{IntendStops, Observation, RecordStops, StopFailure, Stop
 use futures::stream::{self, StreamExt};
 
 use crate::executor::launcher::{CallError, StopTask};
-use crate::executor::{Executed, Executor};
+use crate::executor::{ExecuteError, Executed, Executor, taken};
 use crate::limits::{ACTIONS_PER_COMMAND, CALLS_IN_FLIGHT_PER_WORK};
-use crate::names::{ClusterId, EnvironmentId, InstanceArn, TaskArn};
+use crate::names::{ClusterId, DeploymentId, EnvironmentId, InstanceArn, TaskArn};
 use crate::planner::backoff::FailureKind;
 use crate::planner::plan::StopReason;
 
@@ -36,10 +36,12 @@ pub struct TaskToStop {
     pub reason: StopReason,
     /// How often it was asked already.
     pub attempts: u32,
+    /// Only while this is the environment's deployment; `None`: whatever is deployed.
+    pub deployment: Option<DeploymentId>,
 }
 
 impl Executor {
-    /// Stops tasks: commits the intents, calls ECS, commits what became of each.
+    /// Stops tasks: commits the intents, calls ECS for those that were taken, commits what became of each.
     pub async fn stop(&self, order: StopOrder) -> Executed {
         assert!(
             order.tasks.len() <= ACTIONS_PER_COMMAND,
@@ -54,10 +56,14 @@ impl Executor {
         let operation = Operation::IntendStops(IntendStops { intents });
         let intended = self.commit(&request_id, "tasks that should not run", operation).await;
         let intended = intended.map_err(|error| error.failed("commit stop intents"))?;
-        self.count_doubles(&order);
-
+        let taken = taken(&intended);
+        let (called, refused): (Vec<TaskToStop>, Vec<TaskToStop>) = order
+            .tasks
+            .into_iter()
+            .partition(|task| taken.contains(task.task.as_str()));
         let environment = &order.environment;
-        let answers: Vec<(StopOutcome, Option<Observation>)> = stream::iter(order.tasks.clone())
+        self.count_doubles(environment, &called);
+        let answers: Vec<(StopOutcome, Option<Observation>)> = stream::iter(called)
             .map(|task| async move { self.stop_one(environment, &task, deadline).await })
             .buffer_unordered(CALLS_IN_FLIGHT_PER_WORK)
             .collect()
@@ -69,16 +75,25 @@ impl Executor {
             .commit_outcome(&request_id, "what became of stops", operation)
             .await?;
         Ok(recorded.revision.max(intended.revision))
+        if !refused.is_empty() {
+            let cause = format!(
+                "{} intents met a newer deployment or an environment that is gone",
+                refused.len()
+            );
+            return Err(ExecuteError::Failed {
+                doing: "commit stop intents",
+                cause,
+            });
+        }
     }
 
-    fn count_doubles(&self, order: &StopOrder) {
-        for task in order
-            .tasks
+    fn count_doubles(&self, environment: &EnvironmentId, tasks: &[TaskToStop]) {
+        for task in tasks
             .iter()
             .filter(|task| task.reason == StopReason::Double && task.attempts == 0)
         {
             self.surroundings.metrics.doubles_stopped.increment();
-            tracing::warn!(environment = %order.environment, instance = %task.instance, task = %task.task, "a double is stopped");
+            tracing::warn!(%environment, instance = %task.instance, task = %task.task, "a double is stopped");
         }
     }
 
@@ -146,4 +161,8 @@ fn intent(order: &StopOrder, task: &TaskToStop, deadline: u64) -> StopIntent {
         reason: task.reason.text().to_owned(),
         call_deadline_elapsed_ms: deadline,
     }
+        deployment_id: task
+            .deployment
+            .as_ref()
+            .map_or_else(String::new, DeploymentId::to_string),
 }

@@ -2,13 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use blox_scheduler::executor::{ExecuteError, LaunchOrder};
+use blox_scheduler::counts::summary_of;
+use blox_scheduler::executor::{ExecuteError, LaunchOrder, StopOrder, TaskToStop};
+use blox_scheduler::names::ClusterId;
 use blox_scheduler::planner::plan;
+use blox_scheduler::planner::plan::StopReason;
 use blox_store::proto::{LaunchRecord, LaunchState};
 use futures::FutureExt;
 
-use crate::fleet::Fate;
-use crate::world::{ENVIRONMENT, World, definition, instance};
+use crate::fleet::{CLUSTER, Fate, SOURCE};
+use crate::world::{ENVIRONMENT, World, definition, instance, tasks_to_stop};
 
 fn world(instances: usize) -> World {
     let world = World::new(1);
@@ -59,6 +62,76 @@ fn an_intent_that_is_not_taken_is_not_called() {
     assert!(matches!(end, Err(ExecuteError::Failed { .. })), "{end:?}");
     assert_eq!(world.fleet.with(|fleet| fleet.start_calls), 0);
     assert_eq!(launches(&world).len(), 0);
+}
+
+/// Proves that a task that has become current again between plan and intent is not stopped, and counts for nothing.
+#[test]
+fn a_stop_that_is_not_taken_is_not_called() {
+    let mut world = world(1);
+    world.step();
+    world.advance(1_000);
+    world.tell(usize::MAX);
+    world.update(|spec| spec.task_definition_arn = definition(2));
+    let outdated = plan(&world.input()).environments.remove(0);
+    assert_eq!(outdated.replace.len(), 1, "{outdated:?}");
+    world.update(|spec| spec.task_definition_arn = definition(1));
+    let order = StopOrder {
+        tasks: tasks_to_stop(&outdated),
+        environment: outdated.environment,
+    };
+    let end = world.executor().stop(order).now_or_never().expect("nothing waits");
+    assert!(matches!(end, Err(ExecuteError::Failed { .. })), "{end:?}");
+    assert_eq!(world.fleet.with(|fleet| fleet.stop_calls), 0);
+    assert_eq!(plan(&world.input()).environments[0].keep.len(), 1);
+}
+
+/// Proves that stops of an environment that is gone are not called, and that no double is counted for them.
+#[test]
+fn stops_of_a_gone_environment_are_not_called() {
+    let world = world(1);
+    world.step();
+    let task = world
+        .fleet
+        .with(|fleet| fleet.tasks.keys().next().cloned().expect("there is one"));
+    let order = StopOrder {
+        environment: "another".into(),
+        tasks: vec![TaskToStop {
+            cluster: ClusterId::new(SOURCE, CLUSTER),
+            instance: instance(0).as_str().into(),
+            task: task.as_str().into(),
+            reason: StopReason::Double,
+            attempts: 0,
+            deployment: None,
+        }],
+    };
+    let end = world.executor().stop(order).now_or_never().expect("nothing waits");
+    assert!(matches!(end, Err(ExecuteError::Failed { .. })), "{end:?}");
+    assert_eq!(world.fleet.with(|fleet| fleet.stop_calls), 0);
+    assert_eq!(world.metrics.doubles_stopped.get(), 0);
+}
+
+/// Proves that a call that never left is no failure of its instance: tried again soon, and shown only where that lasts.
+#[test]
+fn what_was_not_sent_is_tried_again_soon() {
+    let world = world(1);
+    let failed = || summary_of(&world.input(), &ENVIRONMENT.into()).failed;
+    world.state.deposed.store(true, Ordering::SeqCst);
+    for round in 1..=10 {
+        world.step();
+        let launch = launches(&world).remove(0);
+        let now = world.state.elapsed_ms.load(Ordering::SeqCst);
+        assert_eq!((launch.failures, launch.retry_at_elapsed_ms), (0, now + 1_000));
+        assert_eq!((launch.not_sent + 1, failed()), (round, Vec::new()));
+        world.advance(1_000);
+    }
+    world.step();
+    assert!(failed()[0].reason.starts_with("NOT_SENT"), "{:?}", failed());
+    world.advance(2_000);
+    world.state.deposed.store(false, Ordering::SeqCst);
+    world.step();
+    world.advance(1_000);
+    world.tell(usize::MAX);
+    assert_eq!((states(&world), failed()), (vec![LaunchState::Bound], Vec::new()));
 }
 
 /// Proves that a leader that cannot confirm it leads calls nobody, and says so in the record.

@@ -208,6 +208,7 @@ pub fn tasks_to_stop(plan: &EnvironmentPlan) -> Vec<TaskToStop> {
         reason: StopReason::Replaced,
         attempts: replacement.attempts,
     });
+        deployment: plan.target.as_ref().map(|target| target.deployment.clone()),
     let stopped = plan.stop.iter().map(|stop| TaskToStop {
         cluster: stop.cluster.clone(),
         instance: stop.instance.clone(),
@@ -215,6 +216,7 @@ pub fn tasks_to_stop(plan: &EnvironmentPlan) -> Vec<TaskToStop> {
         reason: stop.reason,
         attempts: stop.attempts,
     });
+        deployment: None,
     replaced.chain(stopped).collect()
 }
 

@@ -7,24 +7,32 @@ use crate::apply::Transaction;
 use crate::key::Key;
 use crate::proto::stop_outcome::Outcome as Recorded;
 use crate::proto::stored_value::Body;
-use crate::proto::{IntendStops, Launched, RecordStops, StopIntent, StopOutcome, StopRecord, StopState};
+use crate::proto::{
+    EnvironmentRecord, IntendStops, Launched, RecordStops, StopIntent, StopOutcome, StopRecord, StopState,
+};
 use crate::store::StoreError;
 
-/// Takes the intents, at most one a task: a stop that this session already intends or asked for stays as it is. Answers with the ARNs of the
-/// tasks whose stop stands.
+/// Takes the intents that may be taken, at most one a task: a stop that this session already intends or asked for stays as it is. Answers with
+/// the ARNs of the tasks whose stop stands: only for those may a call be made.
 pub(super) fn intend(transaction: &mut Transaction<'_>, command: &IntendStops) -> Result<Answer, StoreError> {
     let environments = environments(transaction)?;
     let mut taken = Vec::new();
     for intent in &command.intents {
-        let is_known = environments
-            .iter()
-            .any(|environment| environment.id == intent.environment_id);
-        if is_known && is_key_part(&intent.task_arn) {
+        if is_wanted(&environments, intent) && is_key_part(&intent.task_arn) {
             intend_one(transaction, intent)?;
             taken.push(intent.task_arn.clone());
         }
     }
     Ok(Answer::Launched(Launched { taken }))
+}
+
+/// Of an environment that is there, and of the deployment it was planned for: what another deployment made outdated may be current again.
+fn is_wanted(environments: &[EnvironmentRecord], intent: &StopIntent) -> bool {
+    let environment = environments
+        .iter()
+        .find(|environment| environment.id == intent.environment_id);
+    environment
+        .is_some_and(|environment| intent.deployment_id.is_empty() || intent.deployment_id == environment.deployment_id)
 }
 
 /// The observations first, then the outcomes.

@@ -10,6 +10,10 @@ use crate::proto::{
 };
 
 fn intend(state: &mut State, environment_id: &str) -> Vec<String> {
+    intend_of(state, environment_id, "")
+}
+
+fn intend_of(state: &mut State, environment_id: &str, deployment_id: &str) -> Vec<String> {
     let intent = StopIntent {
         environment_id: environment_id.into(),
         task_arn: TASK.into(),
@@ -18,6 +22,7 @@ fn intend(state: &mut State, environment_id: &str) -> Vec<String> {
         instance_arn: INSTANCE.into(),
         reason: "replaced".into(),
         call_deadline_elapsed_ms: state.elapsed_ms + 5_000,
+        deployment_id: deployment_id.into(),
     };
     match state.apply_as_leader(Operation::IntendStops(IntendStops { intents: vec![intent] })) {
         Answer::Launched(launched) => launched.taken,
@@ -45,6 +50,17 @@ fn stop(state: &State) -> StopRecord {
         .all_stops()
         .expect("readable")
         .remove(0)
+}
+
+/// Proves that a stop of what a deployment made outdated is not taken once another deployment is the environment's.
+#[test]
+fn an_intent_of_another_deployment_is_not_taken() {
+    let mut state = State::new();
+    state.environment_of(create_environment("web", "d1"));
+    assert_eq!(intend_of(&mut state, "id-web", "d0"), Vec::<String>::new());
+    assert!(!state.has(&Key::stop("id-web", TASK)));
+    assert_eq!(intend_of(&mut state, "id-web", "d1"), [TASK]);
+    assert!(state.has(&Key::stop("id-web", TASK)));
 }
 
 #[test]
