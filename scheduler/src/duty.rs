@@ -7,6 +7,7 @@
 //! ```
 
 mod holds;
+mod room;
 mod works;
 
 use std::collections::BTreeMap;
@@ -214,6 +215,9 @@ impl Scheduling<'_> {
         self.release(works);
         for (environment, _) in self.wake_at.iter().filter(|(_, at)| **at <= now) {
             self.mirror.touch(environment);
+        for environment in works.take_turned_away() {
+            self.mirror.touch(&environment);
+        }
         }
         if !self.mirror.is_dirty() || !works.has_room() {
             return Ok(());
@@ -222,7 +226,8 @@ impl Scheduling<'_> {
         let input = self.mirror.input_mut();
         input.now_elapsed_ms = now;
         input.in_flight = works.busy_slots();
-        let plan = plan_some(input, &dirty);
+        let mut plan = plan_some(input, &dirty);
+        works.put_in_turn(&mut plan.environments);
         self.context.surroundings.metrics.plans.increment();
         for environment in &dirty {
             self.wake_at.remove(environment);
@@ -231,9 +236,7 @@ impl Scheduling<'_> {
             if let Some(at) = environment.wake_at_elapsed_ms {
                 self.wake_at.insert(environment.environment.clone(), at);
             }
-            if !works.take_up(&environment) {
-                self.mirror.touch(&environment.environment);
-            }
+            works.take_up(&environment);
         }
         self.plan_cost_ms = self.now().saturating_sub(now);
         Ok(())
@@ -243,3 +246,5 @@ impl Scheduling<'_> {
         self.context.surroundings.proposer.elapsed_ms()
     }
 }
+            let environments = &self.mirror.input().environments;
+            works.forget_turns(|environment| environments.contains_key(environment));

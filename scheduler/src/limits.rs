@@ -10,7 +10,9 @@ pub const ACTIONS_PER_COMMAND: usize = 50;
 /// Calls to ECS that one piece of work makes at the same time.
 pub const CALLS_IN_FLIGHT_PER_WORK: usize = 5;
 /// Pieces of work (each one command of intents and its calls) that run at the same time.
-pub const WORKS_IN_FLIGHT: usize = 16;
+pub const WORKS_IN_FLIGHT: usize = 32;
+/// Of them, how many may call one source: a region that hangs, and a second and a third, leave room for the others.
+pub const WORKS_IN_FLIGHT_PER_SOURCE: usize = 8;
 /// Of them, how many one environment may have.
 pub const WORKS_IN_FLIGHT_PER_ENVIRONMENT: usize = 4;
 

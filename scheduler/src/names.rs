@@ -74,11 +74,14 @@ name! {
     LaunchId
 }
 
+/// The name of a source: where ECS is observed and called.
+pub type SourceName = Arc<str>;
+
 /// A cluster as one source sees it: the same ARN seen by two sources is two clusters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClusterId {
     /// Name of the source.
-    pub source: Arc<str>,
+    pub source: SourceName,
     /// The cluster's ARN.
     pub arn: Arc<str>,
 }

@@ -1,4 +1,4 @@
-//! Pieces of work: what a plan becomes, bounded in number; and which slots are busy with them.
+//! Pieces of work: what a plan becomes; which slots are busy with them; and their end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,12 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use crate::duty::holds::{Hold, Holds};
-use crate::executor::{Executed, Executor, LaunchOrder, LookUpOrder, RecordsOrder, StopOrder, TaskToStop};
-use crate::limits::{ACTIONS_PER_COMMAND, WORKS_IN_FLIGHT, WORKS_IN_FLIGHT_PER_ENVIRONMENT};
-use crate::names::{ClusterId, DeploymentId, EnvironmentId, InstanceArn, SlotKey};
+use crate::duty::room::{Room, Share};
+use crate::executor::{
+    ExecuteError, Executed, Executor, LaunchOrder, LookUpOrder, RecordsOrder, StopOrder, TaskToStop,
+};
+use crate::limits::ACTIONS_PER_COMMAND;
+use crate::names::{ClusterId, DeploymentId, EnvironmentId, InstanceArn, SlotKey, SourceName};
 use crate::planner::EnvironmentPlan;
 use crate::planner::plan::{LookUp, StopReason};
 
@@ -17,6 +20,7 @@ use crate::planner::plan::{LookUp, StopReason};
 pub(super) struct Done {
     pub(super) environment: EnvironmentId,
     pub(super) result: Executed,
+    share: Share,
     holds: Vec<Hold>,
 }
 
@@ -24,7 +28,7 @@ pub(super) struct Done {
 pub(super) struct Works<'a> {
     executor: &'a Executor,
     pub(super) running: FuturesUnordered<BoxFuture<'a, Done>>,
-    running_of: BTreeMap<EnvironmentId, usize>,
+    room: Room,
     holds: Holds,
 }
 
@@ -33,19 +37,28 @@ impl<'a> Works<'a> {
         Works {
             executor,
             running: FuturesUnordered::new(),
-            running_of: BTreeMap::new(),
+            room: Room::default(),
             holds: Holds::default(),
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.running.len() < WORKS_IN_FLIGHT
+        self.room.is_left()
     }
 
-    /// One environment with a large fleet leaves room for the others.
-    fn has_room_for(&self, environment: &EnvironmentId) -> bool {
-        let running = self.running_of.get(environment).copied().unwrap_or_default();
-        self.has_room() && running < WORKS_IN_FLIGHT_PER_ENVIRONMENT
+    /// Puts those plans first whose environments have had no room for longest.
+    pub(super) fn put_in_turn(&self, plans: &mut [EnvironmentPlan]) {
+        self.room.put_in_turn(plans);
+    }
+
+    /// Environments that found no room since this was last asked: to be planned again once a work has ended.
+    pub(super) fn take_turned_away(&mut self) -> BTreeSet<EnvironmentId> {
+        self.room.take_turned_away()
+    }
+
+    /// Forgets the turns of environments that are not there any more.
+    pub(super) fn forget_turns(&mut self, is_there: impl Fn(&EnvironmentId) -> bool) {
+        self.room.forget_turns(is_there);
     }
 
     /// Slots that are not to be planned on now.
@@ -53,26 +66,30 @@ impl<'a> Works<'a> {
         self.holds.slots()
     }
 
-    /// Begins what a plan asks for; false where there was no room for all of it.
-    pub(super) fn take_up(&mut self, plan: &EnvironmentPlan) -> bool {
-        let records_hold = vec![Hold::Records(plan.environment.clone())];
-        if let Some(order) = RecordsOrder::of(plan)
-            && !self.begin(records_hold, order, Executor::update_records)
-        {
-            return false;
+    /// Begins what a plan asks for. Where there is no room for all of it, its environment is turned away.
+    pub(super) fn take_up(&mut self, plan: &EnvironmentPlan) {
+        let share = |source: Option<&SourceName>| Share {
+            environment: plan.environment.clone(),
+            source: source.cloned(),
+        };
+        if let Some(order) = RecordsOrder::of(plan) {
+            let holds = vec![Hold::Records(plan.environment.clone())];
+            self.begin(share(None), holds, order, Executor::update_records);
         }
-        look_ups(plan)
-            .into_iter()
-            .all(|order| self.begin(look_up_holds(&order), order, Executor::look_up))
-            && stops(plan)
-                .into_iter()
-                .all(|order| self.begin(stop_holds(&order), order, Executor::stop))
-            && launches(plan)
-                .into_iter()
-                .all(|order| self.begin(launch_holds(&order), order, Executor::launch))
+        let _has_room = look_ups(plan).into_iter().all(|order| {
+            let share = share(Some(&order.cluster.source));
+            self.begin(share, look_up_holds(&order), order, Executor::look_up)
+        }) && stops(plan).into_iter().all(|(source, order)| {
+            let share = share(Some(&source));
+            self.begin(share, stop_holds(&order), order, Executor::stop)
+        }) && launches(plan).into_iter().all(|order| {
+            let share = share(Some(&order.target.cluster.source));
+            self.begin(share, launch_holds(&order), order, Executor::launch)
+        });
     }
 
-    fn begin<Order, Carry, Carried>(&mut self, holds: Vec<Hold>, order: Order, carry: Carry) -> bool
+    /// False: there is no room for it.
+    fn begin<Order, Carry, Carried>(&mut self, share: Share, holds: Vec<Hold>, order: Order, carry: Carry) -> bool
     where
         Carry: FnOnce(&'a Executor, Order) -> Carried,
         Carried: Future<Output = Executed> + Send + 'a,
@@ -81,21 +98,16 @@ impl<'a> Works<'a> {
             // Another work of the same plan has one of the slots: the environment is planned again once that is over.
             return true;
         }
-        let environment = holds
-            .first()
-            .expect("a piece of work holds something")
-            .environment()
-            .clone();
-        if !self.has_room_for(&environment) {
+        if !self.room.take(&share) {
             return false;
         }
         self.holds.take(&holds);
-        *self.running_of.entry(environment.clone()).or_default() += 1;
         let carried = carry(self.executor, order);
         self.running.push(Box::pin(async move {
             Done {
-                environment,
+                environment: share.environment.clone(),
                 result: carried.await,
+                share,
                 holds,
             }
         }));
@@ -104,9 +116,7 @@ impl<'a> Works<'a> {
 
     /// A work has ended: what it held stays held until the mirror shows the revision, and until the time (0: none).
     pub(super) fn settle(&mut self, done: Done, revision: Revision, not_before_elapsed_ms: u64) {
-        if let Some(running) = self.running_of.get_mut(&done.environment) {
-            *running -= 1;
-        }
+        self.room.give_back(&done.share);
         self.holds.settle(done.holds, revision, not_before_elapsed_ms);
     }
 
@@ -132,7 +142,8 @@ fn launches(plan: &EnvironmentPlan) -> Vec<LaunchOrder> {
     orders.collect()
 }
 
-fn stops(plan: &EnvironmentPlan) -> Vec<StopOrder> {
+/// One order never calls two sources.
+fn stops(plan: &EnvironmentPlan) -> Vec<(SourceName, StopOrder)> {
     let replaced = plan.replace.iter().filter_map(|replacement| {
         Some(TaskToStop {
             cluster: plan.target.as_ref()?.cluster.clone(),
@@ -153,6 +164,7 @@ fn stops(plan: &EnvironmentPlan) -> Vec<StopOrder> {
     let chunks = tasks.chunks(ACTIONS_PER_COMMAND);
     chunks
         .map(|tasks| StopOrder {
+            deployment: Some(plan.target.as_ref()?.deployment.clone()),
             environment: plan.environment.clone(),
             tasks: tasks.to_vec(),
         })
@@ -161,6 +173,7 @@ fn stops(plan: &EnvironmentPlan) -> Vec<StopOrder> {
 
 fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
     let mut listings: BTreeMap<(&ClusterId, &DeploymentId), Vec<LookUp>> = BTreeMap::new();
+        deployment: None,
     for look_up in &plan.look_up {
         listings
             .entry((&look_up.cluster, &look_up.deployment))
