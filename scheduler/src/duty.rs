@@ -24,6 +24,9 @@ use crate::names::EnvironmentId;
 use crate::planner::plan_some;
 use works::{Done, Works};
 
+/// Once it is cancelled, how long works under way may take to record what became of their calls, milliseconds. Within the time that a node
+/// gives its duties to end.
+pub const FINISH_MS_MAX: u64 = 2_000;
 /// Planning takes at most one part in so many of the time.
 const PLAN_COST_SHARE: u64 = 10;
 
@@ -36,7 +39,8 @@ pub struct Context {
     pub session: u64,
     /// The scheduler's times.
     pub limits: Limits,
-    /// Ends it at once. Calls under way are dropped: the next session looks up what became of them.
+    /// Ends it: nothing more is begun, and calls under way have [`FINISH_MS_MAX`] to be answered and recorded. What is not by then is dropped:
+    /// the next session looks up what became of it.
     pub cancel: CancellationToken,
 }
 
@@ -59,32 +63,55 @@ enum LoopEnd {
 
 /// Runs until cancelled or until the session is over.
 pub async fn run(context: Context) -> DutyEnd {
-    let cancel = context.cancel.clone();
+    let executor = Executor::new(context.surroundings.clone(), context.session, context.limits.clone())
+        .until(context.cancel.clone());
+    // They outlive a new beginning of the watch, and the following itself: what they do is not undone by it.
+    let mut works = Works::new(&executor);
     tokio::select! {
         biased;
-        () = cancel.cancelled() => DutyEnd::Cancelled,
-        end = follow(context) => end,
+        () = context.cancel.cancelled() => {}
+        end = follow(&context, &mut works) => return end,
     }
+    finish(&context, &mut works).await;
+    DutyEnd::Cancelled
 }
 
-async fn follow(context: Context) -> DutyEnd {
-    let executor = Executor::new(context.surroundings.clone(), context.session, context.limits.clone());
-    // They outlive a new beginning of the watch: what they do is not undone by it.
-    let mut works = Works::new(&executor);
+/// Lets works under way record what became of their calls, while this node leads: once it does not, there is nothing to record any more.
+async fn finish(context: &Context, works: &mut Works<'_>) {
+    let Surroundings { proposer, timer, .. } = &context.surroundings;
+    let leads_no_more = async {
+        let within = Duration::from_millis(context.limits.leader_check_wait_ms);
+        if proposer.confirm_leadership(within).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = works.finish() => return,
+        () = leads_no_more => {}
+        () = timer.sleep(Duration::from_millis(FINISH_MS_MAX)) => {}
+    }
+    tracing::warn!(
+        works = works.running.len(),
+        "pieces of work are left to the next session"
+    );
+}
+
+async fn follow(context: &Context, works: &mut Works<'_>) -> DutyEnd {
     loop {
-        let (mirror, watcher) = match begin(&context) {
+        let (mirror, watcher) = match begin(context) {
             Ok(begun) => begun,
             Err(end) => return end,
         };
         let scheduling = Scheduling {
-            context: &context,
+            context,
             mirror,
             wake_at: BTreeMap::new(),
             planned_at: 0,
             plan_cost_ms: 0,
             resynced_at: 0,
         };
-        match scheduling.run(watcher, &mut works).await {
+        match scheduling.run(watcher, works).await {
             LoopEnd::Duty(end) => return end,
             LoopEnd::Behind(reason) => tracing::info!(%reason, "the scheduler's watch begins again from the head"),
         }
@@ -96,7 +123,7 @@ async fn follow(context: Context) -> DutyEnd {
     }
 }
 
-fn begin(context: &Context) -> Result<(Mirror, Option<Watcher>), DutyEnd> {
+fn begin(context: &Context) -> Result<(Mirror, Result<Watcher, WatchEnd>), DutyEnd> {
     let proposer = &context.surroundings.proposer;
     let view = proposer.view().map_err(DutyEnd::Storage)?;
     let mirror = Mirror::of(&view, context.limits.clone()).map_err(DutyEnd::Storage)?;
@@ -106,7 +133,18 @@ fn begin(context: &Context) -> Result<(Mirror, Option<Watcher>), DutyEnd> {
         kinds: KINDS.to_vec(),
         prefix: Default::default(),
     };
-    Ok((mirror, proposer.watch(request).ok()))
+    Ok((mirror, proposer.watch(request)))
+}
+
+/// What the end of a watch means: a state that cannot be read ends the duty, never to be tried again.
+fn watch_ended(end: WatchEnd) -> LoopEnd {
+    match end {
+        WatchEnd::Storage(cause) => LoopEnd::Duty(DutyEnd::Storage(StoreError::Storage {
+            doing: "cannot follow the state".to_owned(),
+            cause,
+        })),
+        WatchEnd::Compacted { .. } | WatchEnd::Future { .. } => LoopEnd::Behind(end),
+    }
 }
 
 /// The loop between two beginnings of the watch.
@@ -122,9 +160,10 @@ struct Scheduling<'a> {
 }
 
 impl Scheduling<'_> {
-    async fn run(mut self, watcher: Option<Watcher>, works: &mut Works<'_>) -> LoopEnd {
-        let Some(mut watcher) = watcher else {
-            return LoopEnd::Behind(WatchEnd::Storage("the watch could not begin".to_owned()));
+    async fn run(mut self, watcher: Result<Watcher, WatchEnd>, works: &mut Works<'_>) -> LoopEnd {
+        let mut watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(end) => return watch_ended(end),
         };
         self.mirror.touch_all();
         loop {
@@ -145,7 +184,7 @@ impl Scheduling<'_> {
                 }
                 batch = watcher.next() => match batch {
                     Ok(batch) => self.changed(batch, works),
-                    Err(end) => return LoopEnd::Behind(end),
+                    Err(end) => return watch_ended(end),
                 },
                 () = self.context.surroundings.timer.sleep(Duration::from_millis(wait_ms)) => {}
             }
@@ -176,6 +215,9 @@ impl Scheduling<'_> {
             }
         };
         works.settle(done, shown_at, not_before);
+        for environment in works.take_turned_away() {
+            self.mirror.touch(&environment);
+        }
         self.release(works);
         Ok(())
     }
@@ -211,13 +253,12 @@ impl Scheduling<'_> {
             self.resynced_at = now;
             self.mirror.note_sources(&self.context.surroundings.proposer.sources()?);
             self.mirror.touch_all();
+            let environments = &self.mirror.input().environments;
+            works.forget_turns(|environment| environments.contains_key(environment));
         }
         self.release(works);
         for (environment, _) in self.wake_at.iter().filter(|(_, at)| **at <= now) {
             self.mirror.touch(environment);
-        for environment in works.take_turned_away() {
-            self.mirror.touch(&environment);
-        }
         }
         if !self.mirror.is_dirty() || !works.has_room() {
             return Ok(());
@@ -246,5 +287,3 @@ impl Scheduling<'_> {
         self.context.surroundings.proposer.elapsed_ms()
     }
 }
-            let environments = &self.mirror.input().environments;
-            works.forget_turns(|environment| environments.contains_key(environment));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use blox_store::Revision;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::duty::holds::{Hold, Holds};
 use crate::duty::room::{Room, Share};
@@ -125,6 +125,19 @@ impl<'a> Works<'a> {
         self.holds.release(shown, now_elapsed_ms)
     }
 
+    /// Waits for the works under way to record what became of their calls, until none is left or the session is over.
+    pub(super) async fn finish(&mut self) {
+        while let Some(done) = self.running.next().await {
+            match done.result {
+                Ok(_) => {}
+                Err(ExecuteError::SessionOver { .. }) => return,
+                Err(error) => {
+                    tracing::info!(environment = %done.environment, %error, "a piece of work is left to the next session")
+                }
+            }
+        }
+    }
+
     /// When something held for a while may next be let go, on the replicated clock.
     pub(super) fn next_release(&self) -> Option<u64> {
         self.holds.next_release()
@@ -151,6 +164,7 @@ fn stops(plan: &EnvironmentPlan) -> Vec<(SourceName, StopOrder)> {
             task: replacement.task.clone(),
             reason: StopReason::Replaced,
             attempts: replacement.attempts,
+            deployment: Some(plan.target.as_ref()?.deployment.clone()),
         })
     });
     let stopped = plan.stop.iter().map(|stop| TaskToStop {
@@ -159,25 +173,30 @@ fn stops(plan: &EnvironmentPlan) -> Vec<(SourceName, StopOrder)> {
         task: stop.task.clone(),
         reason: stop.reason,
         attempts: stop.attempts,
+        deployment: None,
     });
-    let tasks: Vec<TaskToStop> = stopped.chain(replaced).collect();
-    let chunks = tasks.chunks(ACTIONS_PER_COMMAND);
-    chunks
-        .map(|tasks| StopOrder {
-            deployment: Some(plan.target.as_ref()?.deployment.clone()),
-            environment: plan.environment.clone(),
-            tasks: tasks.to_vec(),
+    let mut tasks_at: BTreeMap<SourceName, Vec<TaskToStop>> = BTreeMap::new();
+    for task in stopped.chain(replaced) {
+        tasks_at.entry(task.cluster.source.clone()).or_default().push(task);
+    }
+    let orders = tasks_at.into_iter().flat_map(|(source, tasks)| {
+        let chunks: Vec<Vec<TaskToStop>> = tasks.chunks(ACTIONS_PER_COMMAND).map(<[TaskToStop]>::to_vec).collect();
+        chunks.into_iter().map(move |tasks| {
+            let order = StopOrder {
+                environment: plan.environment.clone(),
+                tasks,
+            };
+            (source.clone(), order)
         })
-        .collect()
+    });
+    orders.collect()
 }
 
 fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
     let mut listings: BTreeMap<(&ClusterId, &DeploymentId), Vec<LookUp>> = BTreeMap::new();
-        deployment: None,
     for look_up in &plan.look_up {
         listings
             .entry((&look_up.cluster, &look_up.deployment))
-            deployment: Some(plan.target.as_ref()?.deployment.clone()),
             .or_default()
             .push(look_up.clone());
     }
@@ -186,7 +205,6 @@ fn look_ups(plan: &EnvironmentPlan) -> Vec<LookUpOrder> {
         chunks.into_iter().map(move |launches| LookUpOrder {
             environment: plan.environment.clone(),
             cluster: cluster.clone(),
-        deployment: None,
             deployment: deployment.clone(),
             launches,
         })

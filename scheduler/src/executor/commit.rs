@@ -13,6 +13,9 @@ use crate::executor::{ExecuteError, Executor};
 const RETRY_FIRST_MS: u64 = 100;
 const RETRY_LONGEST_MS: u64 = 2_000;
 
+/// Why an executor that ends calls nobody.
+const ENDING: &str = "this node's scheduler ends";
+
 /// Why a command has no outcome.
 #[derive(Debug)]
 pub(super) enum CommitError {
@@ -110,15 +113,24 @@ impl Executor {
         }
     }
 
-    /// Confirms that this node leads; the answer is the moment until which a call that relies on it may be sent.
+    /// Confirms that this node leads; the answer is the moment until which a call that relies on it may be sent. An executor that ends makes
+    /// no more calls.
     pub(super) async fn may_call_until(&self) -> Result<std::time::Instant, String> {
         let within = Duration::from_millis(self.limits.leader_check_wait_ms);
-        let asked_at = self
-            .surroundings
-            .proposer
-            .confirm_leadership(within)
-            .await
-            .map_err(|error| error.to_string())?;
+        let asked_at = tokio::select! {
+            biased;
+            () = self.ending.cancelled() => return Err(ENDING.to_owned()),
+            asked_at = self.surroundings.proposer.confirm_leadership(within) => asked_at.map_err(|error| error.to_string())?,
+        };
         Ok(asked_at + Duration::from_millis(self.limits.leader_check_age_ms))
+    }
+
+    /// Refuses to begin an order of an executor that ends.
+    pub(super) fn may_begin(&self, doing: &'static str) -> Result<(), ExecuteError> {
+        if self.ending.is_cancelled() {
+            let cause = ENDING.to_owned();
+            return Err(ExecuteError::Failed { doing, cause });
+        }
+        Ok(())
     }
 }

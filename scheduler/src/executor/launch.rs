@@ -32,11 +32,10 @@ pub struct LaunchOrder {
 /// A launch whose intent is committed.
 #[derive(Clone, Debug)]
 struct Intended {
-    not_sent: u32,
     launch: LaunchId,
     instance: InstanceArn,
-    not_sent: u32,
     failures: u32,
+    not_sent: u32,
 }
 
 /// What calls came to: for the outcome's command.
@@ -53,6 +52,7 @@ impl Executor {
             order.placements.len() <= ACTIONS_PER_COMMAND,
             "an order is cut before it is given"
         );
+        self.may_begin("commit launch intents")?;
         let deadline = self.now() + self.limits.call_deadline_ms;
         let intended: Vec<Intended> = order
             .placements
@@ -106,9 +106,9 @@ impl Executor {
     fn intended(&self, placement: &Placement) -> Intended {
         Intended {
             launch: self.next_launch_id(),
-            not_sent: placement.not_sent,
             instance: placement.instance.clone(),
             failures: placement.failures,
+            not_sent: placement.not_sent,
         }
     }
 
@@ -247,9 +247,9 @@ fn intent(order: &LaunchOrder, launch: &Intended, deadline: u64) -> LaunchIntent
         cluster_arn: order.target.cluster.arn.to_string(),
         instance_arn: launch.instance.to_string(),
         task_definition_arn: order.target.task_definition.to_string(),
-        not_sent: launch.not_sent,
         call_deadline_elapsed_ms: deadline,
         failures: launch.failures,
+        not_sent: launch.not_sent,
     }
 }
 
@@ -259,13 +259,6 @@ fn outcome_of(order: &LaunchOrder, launch: &Intended, became: Became) -> LaunchO
         instance_arn: launch.instance.to_string(),
         launch_id: launch.launch.to_string(),
         outcome: Some(became),
-    }
-}
-
-fn taken(outcome: &Outcome) -> BTreeSet<&str> {
-    match &outcome.result {
-        Some(outcome::Result::Launched(launched)) => launched.taken.iter().map(String::as_str).collect(),
-        _ => BTreeSet::new(),
     }
 }
 

@@ -62,6 +62,7 @@ pub struct Executor {
     session: u64,
     limits: Limits,
     launches_made: AtomicU64,
+    ending: CancellationToken,
 }
 
 /// Why an order was not carried out.
@@ -96,7 +97,14 @@ impl Executor {
             session,
             limits,
             launches_made: AtomicU64::new(0),
+            ending: CancellationToken::new(),
         }
+    }
+
+    /// The same, until the token ends it: then no order begins and no call is made any more. Calls under way are answered and recorded, and of
+    /// intents without a call it is recorded that there was none.
+    pub fn until(self, ending: CancellationToken) -> Executor {
+        Executor { ending, ..self }
     }
 
     /// Unique in the cluster without any randomness: sessions are numbered by the state, and only one executor runs under each.

@@ -47,6 +47,7 @@ impl Executor {
             order.tasks.len() <= ACTIONS_PER_COMMAND,
             "an order is cut before it is given"
         );
+        self.may_begin("commit stop intents")?;
         let deadline = self.now() + self.limits.call_deadline_ms;
         let request_id = format!(
             "stop {}",
@@ -74,7 +75,6 @@ impl Executor {
         let recorded = self
             .commit_outcome(&request_id, "what became of stops", operation)
             .await?;
-        Ok(recorded.revision.max(intended.revision))
         if !refused.is_empty() {
             let cause = format!(
                 "{} intents met a newer deployment or an environment that is gone",
@@ -85,6 +85,7 @@ impl Executor {
                 cause,
             });
         }
+        Ok(recorded.revision.max(intended.revision))
     }
 
     fn count_doubles(&self, environment: &EnvironmentId, tasks: &[TaskToStop]) {
@@ -160,9 +161,9 @@ fn intent(order: &StopOrder, task: &TaskToStop, deadline: u64) -> StopIntent {
         instance_arn: task.instance.to_string(),
         reason: task.reason.text().to_owned(),
         call_deadline_elapsed_ms: deadline,
-    }
         deployment_id: task
             .deployment
             .as_ref()
             .map_or_else(String::new, DeploymentId::to_string),
+    }
 }

@@ -1,13 +1,17 @@
 //! The loop of a leader, in virtual time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use blox_scheduler::duty::FINISH_MS_MAX;
 use blox_scheduler::executor::timer::TokioTimer;
 use blox_scheduler::metrics::Metrics;
 use blox_scheduler::{Context, DutyEnd, Limits, Surroundings, run};
 use blox_store::proto::command::Operation;
-use blox_store::proto::{CreateEnvironment, DeleteEnvironment, DeploymentStatus, EnvironmentSpec, Observe};
+use blox_store::proto::{
+    CreateEnvironment, DeleteEnvironment, DeploymentStatus, EnvironmentSpec, LaunchRecord, LaunchState, Observe,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +69,7 @@ impl Running {
                         observations,
                         unknown_types: 0,
                         source: SOURCE.to_owned(),
+                        ..Observe::default()
                     }));
                 }
                 tokio::time::sleep(FLEET_STEP).await;
@@ -155,7 +160,7 @@ async fn one_daemon_on_each_of_many_instances() {
     assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
 }
 
-/// Proves that leaders that die in the middle of calls, again and again, leave exactly one daemon on each instance.
+/// Proves that leaders that die or are stopped in the middle of calls, again and again, leave exactly one daemon on each instance.
 #[tokio::test(start_paused = true)]
 async fn leaders_that_die_leave_no_doubles() {
     let world = Running::new(30);
@@ -167,8 +172,13 @@ async fn leaders_that_die_leave_no_doubles() {
         });
         let (duty, cancel) = world.lead();
         tokio::time::sleep(Duration::from_millis(60 + 37 * round)).await;
-        cancel.cancel();
-        assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+        if round % 2 == 0 {
+            duty.abort();
+            assert!(duty.await.is_err_and(|error| error.is_cancelled()));
+        } else {
+            cancel.cancel();
+            assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+        }
         let victim = world.fleet.with(|fleet| {
             fleet
                 .tasks
@@ -184,6 +194,64 @@ async fn leaders_that_die_leave_no_doubles() {
     let (_duty, _cancel) = world.lead();
     world.until("a daemon on each", |world| world.running() == 30).await;
     assert_eq!(world.fleet.with(|fleet| fleet.doubles.clone()), Vec::<String>::new());
+}
+
+/// Proves that a duty that is stopped records the answers that come while it ends, and waits no longer for the others.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_duty_records_what_is_answered() {
+    let in_time = FINISH_MS_MAX / 2;
+    for (answered_after_ms, state) in [
+        (in_time, LaunchState::Bound),
+        (10 * FINISH_MS_MAX, LaunchState::Intended),
+    ] {
+        let world = Running::new(30);
+        world
+            .fleet
+            .with(|fleet| fleet.fates.extend([Fate::AnsweredAfter(answered_after_ms); 3]));
+        let (duty, cancel) = world.lead();
+        world
+            .until("three calls", |world| world.fleet.with(|fleet| fleet.start_calls) == 3)
+            .await;
+        let stopped_at = tokio::time::Instant::now();
+        cancel.cancel();
+        assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+        assert!(stopped_at.elapsed() <= Duration::from_millis(FINISH_MS_MAX + 10));
+        let view = world.state.store.view().expect("memory does not fail");
+        let launches = view.launches(ENVIRONMENT).expect("memory does not fail");
+        let states: Vec<LaunchState> = launches.iter().map(LaunchRecord::state).collect();
+        assert_eq!(states, [state; 30]);
+    }
+}
+
+/// Proves that a duty that is stopped after leadership is lost does not wait for answers that it could not record.
+#[tokio::test(start_paused = true)]
+async fn a_deposed_duty_waits_for_nothing() {
+    let world = Running::new(1);
+    world
+        .fleet
+        .with(|fleet| fleet.fates.push_back(Fate::AnsweredAfter(FINISH_MS_MAX / 2)));
+    let (duty, cancel) = world.lead();
+    world
+        .until("a call", |world| world.fleet.with(|fleet| fleet.start_calls) == 1)
+        .await;
+    world.state.deposed.store(true, Ordering::SeqCst);
+    let stopped_at = tokio::time::Instant::now();
+    cancel.cancel();
+    assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+    assert!(stopped_at.elapsed() < Duration::from_millis(FINISH_MS_MAX / 10));
+}
+
+/// Proves that a state that cannot be followed ends the duty at once: it is never tried again.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_state_ends_the_duty() {
+    let world = Running::new(1);
+    world.state.unreadable.store(true, Ordering::SeqCst);
+    let (duty, _cancel) = world.lead();
+    let end = tokio::time::timeout(Duration::from_secs(60), duty)
+        .await
+        .expect("it ends")
+        .expect("it does not panic");
+    assert!(matches!(end, DutyEnd::Storage(_)), "{end:?}");
 }
 
 /// Proves that the duty ends by itself once another session has begun, and calls nobody any more.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blox_scheduler::executor::launcher::{
@@ -20,6 +21,8 @@ const EPOCH_MS: u64 = 1_700_000_000_000;
 pub enum Fate {
     /// It works, and is answered.
     Answered,
+    /// It works, and the answer comes this much later, in milliseconds of tokio's clock.
+    AnsweredAfter(u64),
     /// It works, and the answer gets lost.
     AnswerLost,
     /// It gets lost on its way.
@@ -314,6 +317,11 @@ impl Launcher for Fleet {
         });
         match fate {
             Fate::Answered => Ok(self.with(|fleet| fleet.answer(&call))),
+            Fate::AnsweredAfter(ms) => {
+                let answer = self.with(|fleet| fleet.answer(&call));
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(answer)
+            }
             Fate::AnswerLost => {
                 self.with(|fleet| fleet.answer(&call));
                 lost

@@ -24,6 +24,8 @@ pub struct State {
     pub lose_unapplied: AtomicBool,
     /// The leader check fails.
     pub deposed: AtomicBool,
+    /// The storage fails under a watch.
+    pub unreadable: AtomicBool,
 }
 
 impl State {
@@ -37,6 +39,7 @@ impl State {
             lose_applied: AtomicBool::new(false),
             lose_unapplied: AtomicBool::new(false),
             deposed: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
         }
     }
 
@@ -127,7 +130,10 @@ impl Proposer for State {
     }
 
     fn watch(&self, request: WatchRequest) -> Result<Watcher, WatchEnd> {
-        self.store.watch(request)
+        match self.unreadable.load(Ordering::SeqCst) {
+            true => Err(WatchEnd::Storage("the test broke it".to_owned())),
+            false => self.store.watch(request),
+        }
     }
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
