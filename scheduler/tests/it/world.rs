@@ -121,6 +121,7 @@ impl World {
                 observations,
                 unknown_types: 0,
                 source: SOURCE.to_owned(),
+                ..Observe::default()
             }));
         }
     }
@@ -207,16 +208,16 @@ pub fn tasks_to_stop(plan: &EnvironmentPlan) -> Vec<TaskToStop> {
         task: replacement.task.clone(),
         reason: StopReason::Replaced,
         attempts: replacement.attempts,
-    });
         deployment: plan.target.as_ref().map(|target| target.deployment.clone()),
+    });
     let stopped = plan.stop.iter().map(|stop| TaskToStop {
         cluster: stop.cluster.clone(),
         instance: stop.instance.clone(),
         task: stop.task.clone(),
         reason: stop.reason,
         attempts: stop.attempts,
-    });
         deployment: None,
+    });
     replaced.chain(stopped).collect()
 }
 
