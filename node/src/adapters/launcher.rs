@@ -36,6 +36,7 @@ impl Launcher for EcsLauncher {
             instances: request.instance_arns,
             started_by: request.started_by,
             group: request.group,
+            send_by: request.send_by,
         };
         check_time(request.send_by)?;
         let answer = within(request.within, source.start_tasks(start)).await?;
@@ -55,7 +56,12 @@ impl Launcher for EcsLauncher {
         check_time(request.send_by)?;
         within(
             request.within,
-            source.stop_task(&request.cluster_arn, &request.task_arn, &request.reason),
+            source.stop_task(
+                &request.cluster_arn,
+                &request.task_arn,
+                &request.reason,
+                request.send_by,
+            ),
         )
         .await
     }
@@ -80,7 +86,8 @@ impl Launcher for EcsLauncher {
     }
 }
 
-/// A call that was held up too long since leadership was confirmed is not made.
+/// A call that was held up too long since leadership was confirmed is not made, and costs no token. What holds it up later is watched by
+/// `blox_ecs`.
 fn check_time(send_by: Instant) -> Result<(), CallError> {
     match Instant::now().checked_duration_since(send_by) {
         Some(late) if !late.is_zero() => Err(CallError::NotSent(format!(

@@ -14,7 +14,7 @@ pub struct Arguments {
     #[arg(long = "for", value_name = "DURATION")]
     run_for: Option<HumanDuration>,
     /// First of the three ports for users; where one is taken, a free one is used.
-    #[arg(long, default_value_t = 2001)]
+    #[arg(long, default_value_t = 2001, value_parser = clap::value_parser!(u16).range(1..=65_533))]
     base_port: u16,
     /// Keep data and logs in this directory; not given: a temporary one.
     #[arg(long, value_name = "DIRECTORY")]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
@@ -9,6 +10,13 @@ use super::run_to_end;
 use crate::config::{load, settings};
 use crate::logging::{Logging, Position};
 use crate::run;
+
+/// How long the last log lines may take: a reader that does not read must not keep a process that has ended.
+const LAST_LINES_MS_MAX: u64 = 2_000;
+/// Exit code of a node that ended well.
+const ENDED_WELL: u8 = 0;
+/// Exit code of a node that failed.
+const FAILED: u8 = 1;
 
 /// Where the configuration is, and what is put over it.
 pub struct Arguments {
@@ -54,7 +62,7 @@ impl Args for Arguments {
     }
 }
 
-/// Runs the node until it is told to stop or must.
+/// Runs the node until it is told to stop or must. An error of the node itself is in the log, and only its exit code is left to tell.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let loaded = load(arguments.file.as_deref(), std::env::vars(), Some(&arguments.settings))?;
     let position = Position::new(&loaded.config.name);
@@ -68,9 +76,22 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         logging.dropped_lines(),
         arguments.exit_on_stdin_close,
     ));
-    if let Err(error) = &outcome {
-        tracing::error!(cause = %format!("{error:#}"), "the node ends");
-    }
+    let code = match outcome {
+        Ok(()) => ENDED_WELL,
+        Err(error) => {
+            tracing::error!(cause = %format!("{error:#}"), "the node ends");
+            FAILED
+        }
+    };
+    end_within(Duration::from_millis(LAST_LINES_MS_MAX), code);
     drop(logging);
-    outcome.map(|()| ExitCode::SUCCESS)
+    Ok(ExitCode::from(code))
+}
+
+/// Ends the process after that time, where it has not ended by itself.
+fn end_within(time: Duration, code: u8) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        std::process::exit(code.into());
+    });
 }

@@ -63,7 +63,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
         outcome = act(&mut cluster, &options, &screen) => outcome,
         _ = signals.stop() => {
             screen.say("stopping", json!({}), "stopping everything ...");
-            Ok(ExitCode::SUCCESS)
+            Ok(interrupted(&options))
         }
     };
     tokio::select! {
@@ -73,6 +73,14 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let well = matches!(outcome, Ok(code) if code == ExitCode::SUCCESS);
     place.leave(well, &screen);
     outcome
+}
+
+/// Who asked for a verdict after some time and stopped it before has none: that is no success.
+fn interrupted(options: &Options) -> ExitCode {
+    match options.run_for {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    }
 }
 
 async fn act(cluster: &mut Cluster, options: &Options, screen: &Screen) -> anyhow::Result<ExitCode> {

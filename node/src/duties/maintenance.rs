@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ACTOR, Duties, NodeFailed, Session};
 
+/// Before the first round of a session: a leader that changes often must not put the limits off for ever.
+const FIRST_ROUND_SECONDS: u64 = 5;
 /// Between two rounds.
 const ROUND_SECONDS: u64 = 60;
 /// Of each kind at most so many expire with one command.
@@ -21,11 +23,13 @@ const COMPACT_REVISIONS_MIN: u64 = 100;
 
 /// Rounds until `ending`.
 pub async fn run(duties: &Arc<Duties>, session: Session, ending: CancellationToken) -> Result<(), NodeFailed> {
+    let mut pause = Duration::from_secs(FIRST_ROUND_SECONDS);
     loop {
         tokio::select! {
             () = ending.cancelled() => return Ok(()),
-            () = tokio::time::sleep(Duration::from_secs(ROUND_SECONDS)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = Duration::from_secs(ROUND_SECONDS);
         compact(duties, session).await?;
         expire(duties, session).await;
     }

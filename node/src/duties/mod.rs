@@ -78,7 +78,11 @@ impl Duties {
             let leads = current != Leadership::Follower;
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
-                changed = leadership.changed() => if changed.is_err() { return Ok(()) },
+                changed = leadership.changed() => if changed.is_err() {
+                    // Consensus has stopped, and says why itself: that ends the process.
+                    stopping.cancelled().await;
+                    return Ok(());
+                },
                 // Still leader, but the session ended for want of a quorum or of a duty: open another one.
                 () = tokio::time::sleep(Duration::from_millis(OPEN_RETRY_MS)), if leads => {}
             }

@@ -8,8 +8,14 @@ use std::time::Duration;
 use anyhow::Context;
 use blox_raft::{Leadership, TransferError};
 
-use super::Node;
+use tokio::task::JoinHandle;
 
+use super::Node;
+use crate::duties::NodeFailed;
+
+/// How long the duties may take to record what became of their calls. They cut themselves off a little sooner; this holds also where one of
+/// them does not let itself be cut off.
+const DUTIES_MS_MAX: u64 = 3_500;
 /// How long handing over may take.
 const TRANSFER_MS_MAX: u64 = 5_000;
 /// Answers ask their clients to leave; those that are talking get so long to do it.
@@ -20,7 +26,7 @@ const SHUTDOWN_MS_MAX: u64 = 10_000;
 pub(super) async fn gracefully(node: Node) -> anyhow::Result<()> {
     node.api.start_draining();
     node.duties_stop.cancel();
-    node.duties.await.context("the leader duties broke off")??;
+    end_of_duties(node.duties).await?;
     hand_over(&node.consensus).await;
     tokio::time::sleep(Duration::from_millis(DRAIN_MS)).await;
     node.serving_stop.cancel();
@@ -40,6 +46,18 @@ pub(super) async fn gracefully(node: Node) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits for the duties, but not for ever: leadership must be handed over while there is somebody left to hand it to.
+async fn end_of_duties(mut duties: JoinHandle<Result<(), NodeFailed>>) -> anyhow::Result<()> {
+    match tokio::time::timeout(Duration::from_millis(DUTIES_MS_MAX), &mut duties).await {
+        Ok(ended) => Ok(ended.context("the leader duties broke off")??),
+        Err(_) => {
+            tracing::warn!("the leader duties did not end within {DUTIES_MS_MAX} ms: going on without them");
+            duties.abort();
+            Ok(())
+        }
+    }
+}
+
 async fn hand_over(consensus: &blox_raft::Consensus) {
     if *consensus.leadership().borrow() == Leadership::Follower {
         return;
@@ -51,5 +69,27 @@ async fn hand_over(consensus: &blox_raft::Consensus) {
         Ok(()) => tracing::info!("handed leadership over"),
         Err(TransferError::NotLeader) => {}
         Err(error) => tracing::warn!(%error, "leadership was not handed over; the others will elect"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Duties that hang delay a stop by their deadline and no more; duties that end do not delay it.
+    #[tokio::test(start_paused = true)]
+    async fn duties_that_hang_do_not_hang_the_stop() {
+        let began = Instant::now();
+        let ended = end_of_duties(tokio::spawn(async { Ok(()) })).await;
+        assert!(ended.is_ok() && began.elapsed() < Duration::from_millis(5));
+        let hung = end_of_duties(tokio::spawn(std::future::pending())).await;
+        assert!(hung.is_ok());
+        let waited = began.elapsed();
+        assert!(
+            waited >= Duration::from_secs(3) && waited < Duration::from_secs(4),
+            "{waited:?}"
+        );
     }
 }

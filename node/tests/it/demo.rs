@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_ends_well_by_itself() {
     let directory = Cluster::directory();
-    let ports: Vec<Port> = (0..1).map(|_| Port::take()).collect();
+    let port = Port::take();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
     let arguments = [
         "demo",
@@ -22,7 +22,7 @@ async fn the_demo_ends_well_by_itself() {
         "--for",
         SHOWN,
         "--base-port",
-        &ports[0].number.to_string(),
+        &port.number.to_string(),
     ]
     .map(str::to_owned);
     command

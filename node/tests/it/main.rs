@@ -8,6 +8,7 @@ mod demo;
 mod hand_over;
 mod invariants;
 mod leader_killed;
+mod metrics;
 mod roll_out;
 mod same_answers;
 mod single_node;

@@ -42,7 +42,18 @@ async fn ready(client: &Client, http: &Port) {
     .await;
 }
 
-/// Nobody reads its log, and the pipe is full: the node goes on, drops lines, and counts them.
+/// What a container's health check runs.
+async fn health(http: &Port) -> std::process::Output {
+    let url = format!("http://{}/readyz", http.address());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    command
+        .args(["health", "--url", &url])
+        .output()
+        .await
+        .expect("it can be started")
+}
+
+/// Nobody reads its log, and the pipe is full: the node goes on, drops lines, counts them, and ends when it is told to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_reader_that_blocks_does_not_block_the_node() {
     let directory = Cluster::directory();
@@ -52,7 +63,7 @@ async fn a_log_reader_that_blocks_does_not_block_the_node() {
         .args(arguments(&http, &peer, directory.path()))
         .args(["--log-level", "trace", "--log-format", "json"]);
     // Held open, never read.
-    let _node = command
+    let mut node = command
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -93,6 +104,11 @@ async fn a_log_reader_that_blocks_does_not_block_the_node() {
         .await
         .expect("the node goes on after lines were dropped");
     assert!(answer.is_success(), "{}", answer.text());
+    let pid = node.id().expect("it runs");
+    terminate(pid);
+    let ended = tokio::time::timeout(Duration::from_secs(10), node.wait()).await;
+    let status = ended.expect("a log nobody reads kept the process").expect("it was awaited");
+    assert_eq!(status.code(), Some(0));
 }
 
 /// Each line of the log says node, term and session; the first signal waits for a request under way, the second does not.
@@ -104,6 +120,9 @@ async fn a_second_signal_ends_at_once() {
     arguments.extend(["--log-format", "json"].map(str::to_owned));
     let mut node = Process::blox("alone", &arguments, &[], directory.path());
     ready(&client, &http).await;
+    let healthy = health(&http).await;
+    assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stderr));
+    assert!(String::from_utf8_lossy(&healthy.stdout).contains("[+]leader ok"));
     let mut slow = TcpStream::connect(http.address()).expect("it listens");
     slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf")
         .expect("it reads");
