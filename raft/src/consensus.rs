@@ -160,7 +160,7 @@ impl Consensus {
             }
             Consistency::Stale { max } => {
                 if let Some(limit) = max {
-                    let age = self.leader_contact();
+                    let age = self.staleness();
                     if age.is_none_or(|age| age > limit) {
                         return Err(ReadError::TooStale { age, limit });
                     }
@@ -259,6 +259,15 @@ impl Consensus {
             return self.quorum_contact();
         }
         self.node().contact.age()
+    }
+
+    /// How old what this node has applied may be. A leader applies what it acknowledges, so for it a quorum's word is enough.
+    fn staleness(&self) -> Option<Duration> {
+        if self.node().view.borrow().leading.is_some() {
+            return self.quorum_contact();
+        }
+        let applied = self.node().store.progress().borrow().applied_index;
+        self.node().contact.age_of(applied)
     }
 
     /// Told whenever this node starts or stops to lead, also at shutdown.

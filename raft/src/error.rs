@@ -82,9 +82,9 @@ pub enum ReadError {
         waited: Duration,
     },
     /// A stale read was asked for, but not that stale.
-    #[error("the last contact with a leader was {age:?} ago, more than the {limit:?} asked for")]
+    #[error("this node has applied all that a leader had committed {age:?} ago, and {limit:?} were asked for")]
     TooStale {
-        /// Time since the last contact; `None`: never.
+        /// Time since a leader was heard of whose committed entries are all applied here; `None`: never.
         age: Option<Duration>,
         /// What was asked for.
         limit: Duration,

@@ -15,9 +15,9 @@ use crate::types::{NodeInfo, position};
 pub enum Consistency {
     /// Sees everything acknowledged before it began, on any node.
     Linearizable,
-    /// Whatever this node has; refused where the last contact with a leader is older than that.
+    /// Whatever this node has; refused where that may be older than asked for.
     Stale {
-        /// The oldest contact accepted; `None`: any.
+        /// All that was committed so long ago must be applied here; `None`: nothing must.
         max: Option<Duration>,
     },
 }

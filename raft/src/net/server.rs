@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -23,7 +24,7 @@ use super::{
 use crate::bootstrap;
 use crate::codec;
 use crate::engine::Engine;
-use crate::node::Node;
+use crate::node::{Node, known_committed};
 use crate::propose::Origin;
 use crate::proto::peer_server::{Peer, PeerServer};
 use crate::proto::{self, read_index_reply, transfer_reply};
@@ -146,6 +147,7 @@ impl Peer for PeerService {
         let engine = self.admit(&request)?;
         let request = codec::append_from_proto(request.into_inner()).map_err(|error| undecodable(&error))?;
         let previous = request.prev_log_id;
+        let committed = known_committed(&request.vote, request.leader_commit.as_ref());
         let result = match engine.raft.append_entries(request).await.map_err(ended)? {
             AppendEntriesResponse::Success => Ok(previous),
             AppendEntriesResponse::PartialSuccess(matching) => Ok(matching),
@@ -155,7 +157,7 @@ impl Peer for PeerService {
             AppendEntriesResponse::HigherVote(vote) => Err(StreamAppendError::HigherVote(vote)),
         };
         if result.is_ok() {
-            self.node.contact.touch();
+            self.node.contact.touch(committed);
         }
         Ok(Response::new(append::reply(result)))
     }
@@ -168,11 +170,19 @@ impl Peer for PeerService {
     ) -> Result<Response<Self::AppendStream>, Status> {
         let engine = self.admit(&request)?;
         let gauge = self.node.log.gauge.clone();
-        let requests = stream::unfold((request.into_inner(), gauge), |(mut inbound, gauge)| async move {
+        // What the newest request says is committed. An answer to an older one takes it too, and is the stricter for it; 0: not known.
+        let committed = Arc::new(AtomicU64::new(0));
+        let state = (request.into_inner(), gauge, committed.clone());
+        let requests = stream::unfold(state, |(mut inbound, gauge, committed)| async move {
             gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
             let message = inbound.message().await.ok()??;
             match codec::append_from_proto(message) {
-                Ok(request) => Some((request, (inbound, gauge))),
+                Ok(request) => {
+                    if let Some(known) = known_committed(&request.vote, request.leader_commit.as_ref()) {
+                        committed.fetch_max(known, Ordering::Relaxed);
+                    }
+                    Some((request, (inbound, gauge, committed)))
+                }
                 Err(error) => {
                     tracing::warn!(%error, "an append cannot be decoded; its stream ends");
                     None
@@ -183,7 +193,8 @@ impl Peer for PeerService {
         let replies = engine.raft.stream_append(requests).map(move |result| match result {
             Ok(result) => {
                 if result.is_ok() {
-                    node.contact.touch();
+                    let committed = committed.load(Ordering::Relaxed);
+                    node.contact.touch((committed > 0).then_some(committed));
                 }
                 Ok(append::reply(result))
             }
@@ -201,7 +212,7 @@ impl Peer for PeerService {
             .receiving
             .try_acquire()
             .map_err(|_| Status::unavailable("another snapshot is arriving at this node"))?;
-        self.node.contact.touch();
+        self.node.contact.touch(None);
         snapshot::receive(&engine, request.into_inner())
             .await
             .map(Response::new)

@@ -1,5 +1,6 @@
 //! One node, as its tasks share it.
 
+mod contact;
 mod counters;
 mod housekeeping;
 mod life;
@@ -14,9 +15,10 @@ use blox_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use contact::{Contact, known_committed};
 pub(crate) use counters::Counters;
 pub(crate) use life::start;
-pub(crate) use view::{Contact, Leading, View};
+pub(crate) use view::{Leading, View};
 
 use crate::bootstrap::Refused;
 use crate::clock::Clock;

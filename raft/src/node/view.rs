@@ -1,8 +1,6 @@
 //! What this node knows of its cluster at the moment, for those who propose and read.
 
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use crate::NodeId;
 use crate::clock::Clock;
@@ -37,21 +35,5 @@ impl Leading {
         let since = clock.monotonic().saturating_sub(self.since);
         self.elapsed_base_ms
             .saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-/// When this node last accepted something of a leader.
-#[derive(Default)]
-pub(crate) struct Contact {
-    last: Mutex<Option<Instant>>,
-}
-
-impl Contact {
-    pub(crate) fn touch(&self) {
-        *self.last.lock() = Some(Instant::now());
-    }
-
-    pub(crate) fn age(&self) -> Option<Duration> {
-        self.last.lock().map(|last| last.elapsed())
     }
 }
