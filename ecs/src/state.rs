@@ -100,19 +100,18 @@ pub(crate) enum Proposed {
     TooLarge,
     /// Refused by `apply` for a reason that is not the session's end.
     Refused(String),
-    /// Nothing was written, or it is not known: what a duty proposes may be proposed again.
-    Failed(String),
 }
 
-/// How often a proposal is repeated while no leader is ready to take it.
-const PROPOSAL_ATTEMPTS_MAX: u32 = 6;
 /// Pause before the second attempt, doubled for each further one.
 const PROPOSAL_BACKOFF_MS: u64 = 50;
+/// The longest pause between two attempts.
+const PROPOSAL_BACKOFF_MS_MAX: u64 = 1_000;
 
-/// Proposes, again and again where that may help: all that feed and reconcile propose is harmless when applied twice.
+/// Proposes, again and again until the session ends while no leader takes it or its outcome is not known: all that feed and reconcile propose
+/// is harmless when applied twice, and to hold what was received is what slows its senders down.
 pub(crate) async fn propose(state: &dyn ReplicatedState, command: Command) -> Result<Proposed, DutyEnd> {
     let mut backoff = Duration::from_millis(PROPOSAL_BACKOFF_MS);
-    let mut attempt = 1;
+    let mut attempt = 1_u64;
     loop {
         let failure = match state.propose(command.clone()).await {
             Ok(outcome) => return applied(outcome),
@@ -121,14 +120,13 @@ pub(crate) async fn propose(state: &dyn ReplicatedState, command: Command) -> Re
                 return Err(DutyEnd::SessionOver("this node does not lead any more".into()));
             }
             Err(ProposeError::Stopped(why)) => return Err(DutyEnd::NodeFailed(why)),
-            Err(error) => error.to_string(),
+            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded | ProposeError::Unknown { .. })) => {
+                error.to_string()
+            }
         };
-        if attempt == PROPOSAL_ATTEMPTS_MAX {
-            return Ok(Proposed::Failed(failure));
-        }
         tracing::debug!(attempt, failure, "proposal failed, trying again");
         tokio::time::sleep(backoff).await;
-        backoff *= 2;
+        backoff = (backoff * 2).min(Duration::from_millis(PROPOSAL_BACKOFF_MS_MAX));
         attempt += 1;
     }
 }

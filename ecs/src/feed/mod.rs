@@ -10,27 +10,30 @@
 
 pub(crate) mod batch;
 mod delete;
+mod dropped;
 mod in_flight;
 mod pending;
 mod propose;
 mod receive;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use blox_store::proto::{Command, Observe, ReportSource, command::Operation};
+use blox_store::proto::{Command, ReportSource, command::Operation};
 use futures::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::queue::{QUEUE_BATCH_MESSAGES_MAX, Queue, ReceiptHandle};
 use crate::source::Source;
 use crate::state::{self, DutyEnd, Proposed, ReplicatedState};
+use dropped::Dropped;
 use in_flight::InFlight;
 use pending::Pending;
 use receive::Unit;
@@ -56,8 +59,9 @@ pub(crate) struct Feed {
     state: Arc<dyn ReplicatedState>,
     in_flight: InFlight,
     pending: Mutex<Pending>,
-    /// Events of unknown types since the last command.
-    unknown_types: AtomicU64,
+    /// Messages came in: polls that rest may help.
+    busy: Notify,
+    dropped: Dropped,
     commands: AtomicU64,
 }
 
@@ -69,14 +73,14 @@ struct Deletion {
 
 impl Feed {
     pub(crate) fn new(source: Arc<Source>, queue: Arc<dyn Queue>, state: Arc<dyn ReplicatedState>) -> Feed {
-        let pending = Mutex::new(Pending::new(state.wall_ms()));
         Feed {
             source,
             queue,
             state,
             in_flight: InFlight::new(),
-            pending,
-            unknown_types: AtomicU64::new(0),
+            pending: Mutex::new(Pending::new()),
+            busy: Notify::new(),
+            dropped: Dropped::default(),
             commands: AtomicU64::new(0),
         }
     }
@@ -154,7 +158,7 @@ impl Feed {
         }
     }
 
-    /// Once a second: the watermark, if it moved, and events of unknown types that no command has carried yet.
+    /// Once a second: the watermark, if it moved, and what was dropped and no command has carried yet.
     async fn report_forever(&self) -> Forever {
         let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
         loop {
@@ -173,16 +177,12 @@ impl Feed {
                     self.pending.lock().reported(watermark_ms);
                 }
             }
-            let unknown_types = self.unknown_types.swap(0, Ordering::Relaxed);
-            if unknown_types > 0 {
-                let observe = Observe {
-                    observations: Vec::new(),
-                    unknown_types,
-                    source: self.source.name().into(),
-                };
+            let dropped = self.dropped.take();
+            if !dropped.is_none() {
+                let observe = dropped.command(self.source.name(), Vec::new());
                 self.propose(
                     Operation::Observe(observe),
-                    format!("{unknown_types} events of unknown types"),
+                    "events that left nothing to propose".into(),
                 )
                 .await?;
             }

@@ -1,37 +1,34 @@
-//! Messages that were received and are not applied yet: until when they are hidden, and what that says of how far the feed has come.
+//! Messages that were received and are not applied yet, and until when they are hidden.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use crate::feed::VISIBILITY_MS;
+use super::watermark::{Poll, PollEnd, Watermark};
 use crate::queue::ReceiptHandle;
 
 /// Messages received and not yet applied.
 pub(crate) struct Pending {
     next_id: u64,
     messages: BTreeMap<u64, Held>,
-    /// Wall clock when the session began, milliseconds since the epoch.
-    began_at_ms: i64,
-    empty_poll_began_at_ms: Option<i64>,
-    newest_applied_sent_at_ms: Option<i64>,
+    watermark: Watermark,
     reported_ms: i64,
 }
 
 struct Held {
     receipt: ReceiptHandle,
     sent_at_ms: Option<i64>,
+    received: Instant,
     hidden_until: Instant,
 }
 
 impl Pending {
-    pub(crate) fn new(began_at_ms: i64) -> Pending {
+    /// Of a session that begins now.
+    pub(crate) fn new() -> Pending {
         Pending {
             next_id: 0,
             messages: BTreeMap::new(),
-            began_at_ms,
-            empty_poll_began_at_ms: None,
-            newest_applied_sent_at_ms: None,
+            watermark: Watermark::new(Instant::now()),
             reported_ms: 0,
         }
     }
@@ -40,11 +37,13 @@ impl Pending {
     pub(crate) fn received(&mut self, receipt: ReceiptHandle, sent_at_ms: Option<i64>, hidden_until: Instant) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
+        self.watermark.received(id, sent_at_ms);
         self.messages.insert(
             id,
             Held {
                 receipt,
                 sent_at_ms,
+                received: Instant::now(),
                 hidden_until,
             },
         );
@@ -54,21 +53,26 @@ impl Pending {
     /// Everything in it is in the state: its receipt, to delete it by.
     pub(crate) fn applied(&mut self, id: u64) -> Option<ReceiptHandle> {
         let held = self.messages.remove(&id)?;
-        self.newest_applied_sent_at_ms = self.newest_applied_sent_at_ms.max(held.sent_at_ms);
+        self.watermark
+            .applied(id, held.sent_at_ms, held.received, Instant::now());
         Some(held.receipt)
     }
 
     /// It is given up here, and comes back when its hiding ends.
     pub(crate) fn abandoned(&mut self, id: u64) {
-        self.messages.remove(&id);
+        if let Some(held) = self.messages.remove(&id) {
+            self.watermark.given_up(id, held.sent_at_ms, Instant::now());
+        }
     }
 
-    /// A long poll that began then found nothing. In the first moments of a session a dead leader's messages are still hidden, so an empty
-    /// queue proves nothing yet.
-    pub(crate) fn polled_empty(&mut self, began_at_ms: i64) {
-        if began_at_ms >= self.began_at_ms.saturating_add_unsigned(VISIBILITY_MS) {
-            self.empty_poll_began_at_ms = self.empty_poll_began_at_ms.max(Some(began_at_ms));
-        }
+    /// A long poll begins, at that wall clock in milliseconds since the epoch.
+    pub(crate) fn poll_begins(&mut self, began_at_ms: i64) -> Poll {
+        self.watermark.poll_begins(began_at_ms, Instant::now())
+    }
+
+    /// It ended; what it brought is noted as received already.
+    pub(crate) fn poll_ends(&mut self, poll: Poll, end: PollEnd) {
+        self.watermark.poll_ends(poll, end, Instant::now());
     }
 
     /// Messages whose hiding ends before `until`.
@@ -96,24 +100,14 @@ impl Pending {
     }
 
     /// The watermark, if it is higher than what was reported.
-    pub(crate) fn moved_watermark(&self) -> Option<i64> {
-        self.watermark().filter(|watermark_ms| *watermark_ms > self.reported_ms)
+    pub(crate) fn moved_watermark(&mut self) -> Option<i64> {
+        let watermark_ms = self.watermark.milliseconds(Instant::now());
+        watermark_ms.filter(|watermark_ms| *watermark_ms > self.reported_ms)
     }
 
     /// The watermark is in the state.
     pub(crate) fn reported(&mut self, watermark_ms: i64) {
         self.reported_ms = self.reported_ms.max(watermark_ms);
-    }
-
-    /// Everything sent before this instant is taken to be in the state: the start of the last empty poll or the newest message applied,
-    /// whichever is later, but never beyond the oldest message that is not applied.
-    fn watermark(&self) -> Option<i64> {
-        let reached = self.empty_poll_began_at_ms.max(self.newest_applied_sent_at_ms);
-        let oldest = self.messages.values().filter_map(|held| held.sent_at_ms).min();
-        match (reached, oldest) {
-            (Some(reached), Some(oldest)) => Some(reached.min(oldest)),
-            (reached, oldest) => reached.or(oldest),
-        }
     }
 }
 
@@ -127,41 +121,24 @@ mod tests {
         ReceiptHandle(name.into())
     }
 
-    /// The watermark follows empty polls and applied messages, stops at the oldest unapplied message, and is reported once.
+    /// The watermark is reported once for each place it has come to.
     #[tokio::test(start_paused = true)]
-    async fn the_watermark_stops_at_what_is_not_applied() {
-        let mut pending = Pending::new(0);
-        let until = Instant::now();
-        assert_eq!(pending.moved_watermark(), None);
-        pending.polled_empty(50_000);
-        assert_eq!(pending.moved_watermark(), Some(50_000));
-        pending.reported(50_000);
-        assert_eq!(pending.moved_watermark(), None);
-
-        let first = pending.received(receipt("first"), Some(60_000), until);
-        let second = pending.received(receipt("second"), Some(70_000), until);
-        pending.polled_empty(80_000);
-        assert_eq!(pending.moved_watermark(), Some(60_000));
-        assert_eq!(pending.applied(second), Some(receipt("second")));
-        assert_eq!(pending.moved_watermark(), Some(60_000));
-        assert_eq!(pending.applied(first), Some(receipt("first")));
-        assert_eq!(pending.moved_watermark(), Some(80_000));
-    }
-
-    /// A new leader does not take an empty queue for a proof while the messages of the one before may still be hidden.
-    #[test]
-    fn an_empty_queue_proves_nothing_in_the_first_moments() {
-        let mut pending = Pending::new(1_000_000);
-        pending.polled_empty(1_009_999);
-        assert_eq!(pending.moved_watermark(), None);
-        pending.polled_empty(1_010_000);
-        assert_eq!(pending.moved_watermark(), Some(1_010_000));
+    async fn the_watermark_is_given_where_it_moved() {
+        let mut pending = Pending::new();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for began_at_ms in [60_000, 62_000] {
+            let poll = pending.poll_begins(began_at_ms);
+            pending.poll_ends(poll, PollEnd::Empty);
+            assert_eq!(pending.moved_watermark(), Some(began_at_ms));
+            pending.reported(began_at_ms);
+            assert_eq!(pending.moved_watermark(), None);
+        }
     }
 
     /// Only what is pending and near its end is hidden anew.
     #[tokio::test(start_paused = true)]
     async fn only_what_is_pending_is_hidden_anew() {
-        let mut pending = Pending::new(0);
+        let mut pending = Pending::new();
         let now = Instant::now();
         let soon = pending.received(receipt("soon"), None, now + Duration::from_secs(2));
         let later = pending.received(receipt("later"), None, now + Duration::from_secs(9));

@@ -1,15 +1,12 @@
 //! Proposing: a few commands at once, and what becomes of each message when its command is applied, or is not.
 
-use std::sync::atomic::Ordering;
-
-use blox_store::proto::{
-    Observe, Observed, Outcome, QuarantineMessages, QuarantinedMessage, command::Operation, outcome,
-};
+use blox_store::proto::{Observed, Outcome, QuarantineMessages, QuarantinedMessage, command::Operation, outcome};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::batch::{Batch, Gather};
+use super::dropped::Counts;
 use super::receive::Unit;
 use super::{Deletion, Feed, Forever};
 use crate::events::EventType;
@@ -50,19 +47,14 @@ impl Feed {
 
     /// Proposes a batch and lets its messages go where the outcome sends them. Gives back those that need a further command.
     async fn settle(&self, batch: Batch, deletions: &mpsc::Sender<Deletion>) -> Result<Vec<Unit>, DutyEnd> {
-        let (operation, cause) = self.operation(&batch);
-        match self.propose(operation, cause).await? {
-            Proposed::Applied(outcome) => Ok(self.applied(batch, &outcome, deletions)),
-            Proposed::TooLarge => {
-                self.settle_alone(batch, "it is larger than a log entry may be", deletions)
-                    .await
-            }
-            Proposed::Refused(reason) => self.settle_alone(batch, &reason, deletions).await,
-            Proposed::Failed(reason) => {
-                self.abandon(batch.into_units(), &reason);
-                Ok(Vec::new())
-            }
-        }
+        let (operation, cause, dropped) = self.operation(&batch);
+        let reason = match self.propose(operation, cause).await? {
+            Proposed::Applied(outcome) => return Ok(self.applied(batch, &outcome, deletions)),
+            Proposed::TooLarge => "it is larger than a log entry may be".to_string(),
+            Proposed::Refused(reason) => reason,
+        };
+        self.dropped.add(dropped);
+        self.settle_alone(batch, &reason, deletions).await
     }
 
     /// A command was refused as a whole. One message alone goes into quarantine for it; of many, each tries alone.
@@ -97,7 +89,8 @@ impl Feed {
         Ok(left)
     }
 
-    fn operation(&self, batch: &Batch) -> (Operation, String) {
+    /// The batch as a command, its cause, and what was dropped and travels with it.
+    fn operation(&self, batch: &Batch) -> (Operation, String, Counts) {
         let source = self.source.name().to_string();
         match batch {
             Batch::Observe(units) => {
@@ -106,14 +99,11 @@ impl Feed {
                     .flat_map(|unit| unit.observations.iter().cloned())
                     .collect();
                 let cause = format!("{} events of {source}", observations.len());
-                let unknown_types = self.unknown_types.swap(0, Ordering::Relaxed);
+                let dropped = self.dropped.take();
                 (
-                    Operation::Observe(Observe {
-                        observations,
-                        unknown_types,
-                        source,
-                    }),
+                    Operation::Observe(dropped.command(&source, observations)),
                     cause,
+                    dropped,
                 )
             }
             Batch::Quarantine(units) => {
@@ -122,6 +112,7 @@ impl Feed {
                 (
                     Operation::QuarantineMessages(QuarantineMessages { source, messages }),
                     cause,
+                    Counts::default(),
                 )
             }
         }

@@ -1,6 +1,5 @@
 //! Receiving: several long polls at once, decoded, and weighed against the state before anything is proposed.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use blox_store::proto::Observation;
@@ -8,19 +7,20 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::dropped::Counts;
 use super::in_flight::Reserved;
+use super::watermark::PollEnd;
 use super::{Deletion, Feed, Forever, VISIBILITY_MS};
 use crate::error::CallError;
 use crate::events::{self, Decoded, EventType};
 use crate::queue::{Message, ReceiveOptions};
 use crate::state::{DutyEnd, Effect, QUORUM_AGE_MS_MAX};
 
-/// Long polls at once.
+/// Long polls at once while messages come in. All but the first rest when they find nothing, until messages come in again: an idle queue costs
+/// one poll, and its watermark need not wait for the others.
 const POLLS: usize = 4;
-/// How long a poll waits for a first message: SQS' longest.
-const POLL_WAIT_MS: u64 = 20_000;
-/// One of the polls waits only this long: an idle queue's watermark moves when a poll comes back empty.
-const WATERMARK_POLL_WAIT_MS: u64 = 2_000;
+/// How long a poll waits for a first message: an idle queue's watermark moves when a poll comes back empty.
+pub(super) const POLL_WAIT_MS: u64 = 2_000;
 /// Beyond the longest poll: the SDK's own deadline is shorter.
 const RECEIVE_TIMEOUT_MS: u64 = 30_000;
 /// How often a leader without a recent quorum looks again.
@@ -44,6 +44,14 @@ pub(super) struct Unit {
     pub(super) reserved: Reserved,
 }
 
+/// A message noted as received.
+struct Received {
+    id: u64,
+    message_id: String,
+    body: Bytes,
+    reserved: Reserved,
+}
+
 impl Feed {
     /// Runs all polls.
     pub(super) async fn receive_forever(
@@ -62,31 +70,38 @@ impl Feed {
         units: &mpsc::Sender<Vec<Unit>>,
         deletions: &mpsc::Sender<Deletion>,
     ) -> Forever {
-        let wait_ms = if number == 0 {
-            WATERMARK_POLL_WAIT_MS
-        } else {
-            POLL_WAIT_MS
-        };
-        let visibility = Duration::from_millis(VISIBILITY_MS);
         let options = ReceiveOptions {
-            wait: Duration::from_millis(wait_ms),
-            visibility,
+            wait: Duration::from_millis(POLL_WAIT_MS),
+            visibility: Duration::from_millis(VISIBILITY_MS),
         };
         let mut failures = Failures::default();
         loop {
             let reserved = self.in_flight.reserve().await;
             self.wait_for_quorum().await;
-            let began_at_ms = self.state.wall_ms();
+            let poll = self.pending.lock().poll_begins(self.state.wall_ms());
             match self.receive(options).await {
-                Ok(messages) => {
+                Ok(messages) if messages.is_empty() => {
                     failures.recovered(self.source.name(), number);
-                    if messages.is_empty() {
-                        self.pending.lock().polled_empty(began_at_ms);
-                    } else {
-                        self.take_in(messages, reserved, units, deletions).await?;
+                    self.pending.lock().poll_ends(poll, PollEnd::Empty);
+                    drop(reserved);
+                    if number > 0 {
+                        self.busy.notified().await;
                     }
                 }
+                Ok(messages) => {
+                    failures.recovered(self.source.name(), number);
+                    self.busy.notify_waiters();
+                    let received = self.note(messages, reserved);
+                    self.pending.lock().poll_ends(poll, PollEnd::Messages);
+                    self.take_in(received, units, deletions).await?;
+                }
                 Err(error) => {
+                    let end = if error.is_definite() {
+                        PollEnd::Failed
+                    } else {
+                        PollEnd::Lost
+                    };
+                    self.pending.lock().poll_ends(poll, end);
                     self.count_error(&error);
                     let pause = failures.failed(self.source.name(), number, &self.source.config().queue, &error);
                     drop(reserved);
@@ -117,19 +132,29 @@ impl Feed {
         }
     }
 
+    /// Notes all messages of one answer as received, before any of them is weighed: until then none may count as applied.
+    fn note(&self, messages: Vec<Message>, mut reserved: Reserved) -> Vec<Received> {
+        let hidden_until = Instant::now() + Duration::from_millis(VISIBILITY_MS);
+        self.count("blox_sqs_received_total", messages.len());
+        let mut pending = self.pending.lock();
+        let note = |message: Message| Received {
+            id: pending.received(message.receipt, message.sent_at_ms, hidden_until),
+            message_id: message.id,
+            reserved: reserved.split(message.body.len()),
+            body: message.body,
+        };
+        messages.into_iter().map(note).collect()
+    }
+
     async fn take_in(
         &self,
-        messages: Vec<Message>,
-        mut reserved: Reserved,
+        received: Vec<Received>,
         units: &mpsc::Sender<Vec<Unit>>,
         deletions: &mpsc::Sender<Deletion>,
     ) -> Result<(), DutyEnd> {
-        let hidden_until = Instant::now() + Duration::from_millis(VISIBILITY_MS);
-        self.count("blox_sqs_received_total", messages.len());
-        let mut taken = Vec::with_capacity(messages.len());
-        for message in messages {
-            let reserved = reserved.split(message.body.len());
-            let unit = self.unit(message, reserved, hidden_until)?;
+        let mut taken = Vec::with_capacity(received.len());
+        for received in received {
+            let unit = self.unit(received)?;
             if !unit.observations.is_empty() || unit.poison.is_some() {
                 taken.push(unit);
             } else if let Some(receipt) = self.pending.lock().applied(unit.id) {
@@ -146,9 +171,13 @@ impl Feed {
         Ok(())
     }
 
-    fn unit(&self, message: Message, reserved: Reserved, hidden_until: Instant) -> Result<Unit, DutyEnd> {
-        let decoded = events::decode(self.source.name(), &self.source.cluster_filter(), &message.body);
-        self.unknown_types.fetch_add(decoded.unknown_types, Ordering::Relaxed);
+    fn unit(&self, received: Received) -> Result<Unit, DutyEnd> {
+        let decoded = events::decode(self.source.name(), &self.source.cluster_filter(), &received.body);
+        self.dropped.add(Counts {
+            unknown_types: decoded.unknown_types,
+            filtered: decoded.filtered,
+            ..Counts::default()
+        });
         self.count_events("other", "unknown", decoded.unknown_types);
         self.count_events("other", "filtered", decoded.filtered);
         let (observations, poison) = self.weigh(decoded)?;
@@ -156,22 +185,19 @@ impl Feed {
             self.count_events("other", "poison", 1);
             tracing::warn!(
                 source = self.source.name(),
-                message = message.id,
+                message = received.message_id,
                 reason,
                 "a message cannot be read"
             );
         }
         Ok(Unit {
-            id: self
-                .pending
-                .lock()
-                .received(message.receipt, message.sent_at_ms, hidden_until),
-            message_id: message.id,
-            body: message.body,
+            id: received.id,
+            message_id: received.message_id,
+            body: received.body,
             received_at_ms: self.state.wall_ms(),
             observations,
             poison,
-            reserved,
+            reserved: received.reserved,
         })
     }
 
@@ -184,17 +210,25 @@ impl Feed {
         } = decoded;
         let effects = self.state.effects(&observations)?;
         let mut news = Vec::with_capacity(observations.len());
+        let mut dropped = Counts::default();
         for (observation, effect) in observations.into_iter().zip(effects) {
             let event_type = EventType::name_of(observation.kind());
             match effect {
                 Effect::Created | Effect::Changed { .. } => news.push(observation),
-                Effect::Duplicate => self.count_events(event_type, "duplicate", 1),
-                Effect::Stale => self.count_events(event_type, "stale", 1),
+                Effect::Duplicate => {
+                    dropped.duplicates += 1;
+                    self.count_events(event_type, "duplicate", 1);
+                }
+                Effect::Stale => {
+                    dropped.stale += 1;
+                    self.count_events(event_type, "stale", 1);
+                }
                 Effect::Unreadable(reason) => {
                     poison.get_or_insert(reason);
                 }
             }
         }
+        self.dropped.add(dropped);
         Ok((news, poison))
     }
 

@@ -85,8 +85,8 @@ impl<'a> Writer<'a> {
         self.propose(
             Operation::Observe(Observe {
                 observations,
-                unknown_types: 0,
                 source,
+                ..Observe::default()
             }),
             cause,
         )
@@ -141,7 +141,7 @@ impl<'a> Writer<'a> {
             Proposed::TooLarge => Err(PassError::Proposal(
                 "a resource is larger than a log entry may be".into(),
             )),
-            Proposed::Refused(reason) | Proposed::Failed(reason) => Err(PassError::Proposal(reason)),
+            Proposed::Refused(reason) => Err(PassError::Proposal(reason)),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::queue::{Message, QUEUE_BATCH_MESSAGES_MAX, Queue, ReceiptHandle, Rece
 struct Queued {
     id: u64,
     body: String,
+    sent_at_ms: i64,
     visible_at: Instant,
     receives: u32,
 }
@@ -48,6 +49,7 @@ impl FakeQueue {
         queues.messages.push(Queued {
             id,
             body: body.into(),
+            sent_at_ms: EPOCH_MS,
             visible_at: Instant::now(),
             receives: 0,
         });
@@ -110,7 +112,7 @@ impl FakeQueue {
                 id: format!("message-{}", message.id),
                 receipt: ReceiptHandle(message.id.to_string()),
                 body: Bytes::from(message.body.clone()),
-                sent_at_ms: Some(EPOCH_MS),
+                sent_at_ms: Some(message.sent_at_ms),
             }
         });
         taken.collect()

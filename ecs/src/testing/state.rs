@@ -34,7 +34,8 @@ pub(crate) struct Contents {
     pub(crate) commands: Vec<Command>,
     pub(crate) quarantine: Vec<QuarantinedMessage>,
     pub(crate) reports: Vec<ReportSource>,
-    pub(crate) unknown_types: u64,
+    /// Unknown types, duplicates, stale ones, filtered ones, as commands carried them.
+    pub(crate) dropped: [u64; 4],
 }
 
 /// A replicated state that applies each proposal after `delay`.
@@ -114,7 +115,16 @@ impl FakeState {
         held.commands.push(command.clone());
         let result = match command.operation.expect("every command has an operation") {
             Operation::Observe(observe) => {
-                held.unknown_types += observe.unknown_types;
+                let counts = [
+                    observe.unknown_types,
+                    observe.duplicates,
+                    observe.stale,
+                    observe.filtered,
+                ];
+                held.dropped
+                    .iter_mut()
+                    .zip(counts)
+                    .for_each(|(sum, count)| *sum += count);
                 outcome::Result::Observed(held.observe(observe.observations))
             }
             Operation::ForgetResources(forget) => {

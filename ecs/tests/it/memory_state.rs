@@ -140,6 +140,7 @@ async fn effects_and_known_resources_are_those_of_the_store() {
         observations: vec![first.clone()],
         unknown_types: 0,
         source: "main".into(),
+        ..Observe::default()
     };
     state.apply(Command {
         session: state.session(),

@@ -12,8 +12,13 @@ use crate::store::StoreError;
 
 pub(super) fn observe(transaction: &mut Transaction<'_>, command: &Observe) -> Result<Answer, StoreError> {
     let observed = apply_observations(transaction, &command.observations)?;
-    if command.unknown_types > 0 && !command.source.is_empty() {
-        transaction.source_status(&command.source)?.unknown_types += command.unknown_types;
+    let dropped = command.unknown_types + command.duplicates + command.stale + command.filtered;
+    if dropped > 0 && !command.source.is_empty() {
+        let status = transaction.source_status(&command.source)?;
+        status.unknown_types += command.unknown_types;
+        status.duplicates += command.duplicates;
+        status.stale += command.stale;
+        status.filtered += command.filtered;
     }
     Ok(Answer::Observed(observed))
 }

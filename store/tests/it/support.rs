@@ -187,6 +187,7 @@ pub fn observe(observations: Vec<Observation>) -> Operation {
         observations,
         unknown_types: 0,
         source: "one".into(),
+        ..Observe::default()
     })
 }
 

@@ -100,6 +100,7 @@ impl State {
             observations: observations.to_vec(),
             unknown_types: 0,
             source: SOURCE.into(),
+            ..Observe::default()
         };
         match self.apply_as_leader(Operation::Observe(observe)) {
             Answer::Observed(observed) => observed,

@@ -61,14 +61,23 @@ fn an_unreadable_document_is_told_and_stops_nothing() {
 }
 
 #[test]
-fn unknown_event_types_are_counted_for_their_source() {
+fn what_the_feed_dropped_is_counted_for_its_source() {
     let mut state = State::new();
-    state.apply_as_leader(Operation::Observe(Observe {
-        observations: vec![],
-        unknown_types: 3,
-        source: SOURCE.into(),
-    }));
-    assert_eq!(state.store().sources().expect("readable")[0].unknown_types, 3);
+    for _ in 0..2 {
+        state.apply_as_leader(Operation::Observe(Observe {
+            observations: vec![],
+            unknown_types: 3,
+            source: SOURCE.into(),
+            duplicates: 4,
+            stale: 5,
+            filtered: 6,
+        }));
+    }
+    let status = &state.store().sources().expect("readable")[0];
+    assert_eq!(
+        (status.unknown_types, status.duplicates, status.stale, status.filtered),
+        (6, 8, 10, 12)
+    );
     assert_eq!(state.revision(), 0);
 }
 
