@@ -56,6 +56,12 @@ impl CallError {
         self.code().is_some_and(|code| THROTTLING_CODES.contains(&code))
     }
 
+    /// Whether the caller may not do this: asking again does not help until somebody changes its policy.
+    pub fn is_access_denied(&self) -> bool {
+        const DENIED_CODES: [&str; 3] = ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation"];
+        matches!(self, CallError::Refused { code, .. } if DENIED_CODES.contains(&code.as_str()))
+    }
+
     /// Whether the cluster does not exist.
     pub fn is_cluster_not_found(&self) -> bool {
         matches!(self, CallError::Refused { code, .. } if code == "ClusterNotFoundException")

@@ -6,9 +6,9 @@ use std::time::Duration;
 use blox_store::proto::{ForgetResource, ReconcilePass, ResourceKind};
 use tokio::time::Instant;
 
-use super::absence::Absences;
+use super::absence::{Absences, Asked};
 use super::writer::Writer;
-use super::{PassError, SECOND_LOOK_MS, known};
+use super::{PassError, SECOND_LOOK_MS, is_inactive, known};
 use crate::budget::Caller;
 use crate::client::EcsClient;
 use crate::request::{DESCRIBE_ARNS_MAX, EcsRequest, TaskListing};
@@ -42,8 +42,7 @@ pub(super) struct ClusterPass<'a> {
 struct Looked {
     known: BTreeMap<String, KnownResource>,
     listed: BTreeSet<String>,
-    missing: BTreeSet<String>,
-    asked_at: Instant,
+    missing: BTreeMap<String, Asked>,
 }
 
 impl ClusterPass<'_> {
@@ -81,20 +80,46 @@ impl ClusterPass<'_> {
     pub(super) async fn run_without_cluster(mut self) -> Result<ReconcilePass, PassError> {
         let started_at_ms = self.state.wall_ms();
         let mut writer = Writer::new(self.state, self.client.source(), &started_at_ms.to_string());
+        // Read before the cluster is asked for: what changes meanwhile is not what is judged.
+        let known_instances = self.known(ResourceKind::Instance)?;
+        let known_tasks = self.known(ResourceKind::Task)?;
+        let asked = self.ask_for_cluster().await?;
         let mut gone = Vec::new();
-        for kind in [ResourceKind::Instance, ResourceKind::Task] {
-            let known = self.known(kind)?;
-            let missing = known.keys().cloned().collect();
+        for (kind, known) in [
+            (ResourceKind::Instance, known_instances),
+            (ResourceKind::Task, known_tasks),
+        ] {
+            let missing = known.keys().map(|arn| (arn.clone(), asked)).collect();
             let looked = Looked {
                 known,
                 listed: BTreeSet::new(),
                 missing,
-                asked_at: Instant::now(),
             };
             gone.extend(self.gone(kind, looked));
         }
         writer.forget(gone).await?;
         Ok(self.result(started_at_ms, (0, 0), &writer))
+    }
+
+    /// Describes the cluster once more; an error unless it is INACTIVE or MISSING still.
+    async fn ask_for_cluster(&self) -> Result<Asked, PassError> {
+        let request = EcsRequest::DescribeClusters {
+            clusters: vec![self.cluster_arn.to_string()],
+        };
+        let sent = Instant::now();
+        let described = self
+            .client
+            .describe_chunk(Caller::Reconcile, self.cluster_arn, request)
+            .await?;
+        let answered = Instant::now();
+        let is_gone = match described.observations.first() {
+            Some(observation) => is_inactive(observation),
+            None => described.missing().any(|arn| arn == self.cluster_arn),
+        };
+        match is_gone {
+            true => Ok(Asked { sent, answered }),
+            false => Err(PassError::Reappeared),
+        }
     }
 
     fn result(&self, started_at_ms: i64, (instances, tasks): (u64, u64), writer: &Writer<'_>) -> ReconcilePass {
@@ -160,17 +185,19 @@ impl ClusterPass<'_> {
             .chain(known.keys().filter(|arn| !listed.contains(*arn)))
             .cloned()
             .collect();
-        let asked_at = Instant::now();
-        let mut missing = BTreeSet::new();
+        let mut missing = BTreeMap::new();
         let mut foreign = BTreeSet::new();
         for chunk in wanted.chunks(DESCRIBE_ARNS_MAX) {
             let request = self.describe_request(kind, chunk.to_vec());
+            let sent = Instant::now();
             let mut described = self
                 .client
                 .describe_chunk(Caller::Reconcile, self.cluster_arn, request)
                 .await?;
+            let answered = Instant::now();
             let is_missing = |arn: &&str| known.contains_key(*arn) && !listed.contains(*arn);
-            missing.extend(described.missing().filter(is_missing).map(str::to_string));
+            let named = described.missing().filter(is_missing);
+            missing.extend(named.map(|arn| (arn.to_string(), Asked { sent, answered })));
             // Some stand-ins list tasks of other clusters, too.
             described.observations.retain(|observation| {
                 let is_ours = observation.cluster_arn == self.cluster_arn;
@@ -182,12 +209,7 @@ impl ClusterPass<'_> {
             writer.observe(described.observations).await?;
         }
         let listed = listed.difference(&foreign).cloned().collect();
-        Ok(Looked {
-            known,
-            listed,
-            missing,
-            asked_at,
-        })
+        Ok(Looked { known, listed, missing })
     }
 
     fn describe_request(&self, kind: ResourceKind, arns: Vec<String>) -> EcsRequest {
@@ -203,7 +225,7 @@ impl ClusterPass<'_> {
 
     /// What is to be forgotten: missing long enough, and only as it was before the lists began.
     fn gone(&mut self, kind: ResourceKind, looked: Looked) -> Vec<ForgetResource> {
-        let gone = self.memory.absences(kind).judge(&looked.missing, looked.asked_at);
+        let gone = self.memory.absences(kind).judge(&looked.missing);
         let gone = looked.known.into_values().filter(|known| gone.contains(&known.arn));
         gone.map(|known| forget(kind, self.client.source(), self.cluster_arn, known))
             .collect()

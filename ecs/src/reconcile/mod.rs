@@ -17,10 +17,10 @@ use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use self::absence::Absences;
+use self::absence::{Absences, Asked};
 use self::cluster::{ClusterMemory, ClusterPass};
 use self::writer::Writer;
-use crate::answer::Described;
+use crate::answer::{Described, REASON_MISSING};
 use crate::budget::Caller;
 use crate::error::CallError;
 use crate::request::EcsRequest;
@@ -45,6 +45,9 @@ pub(crate) enum PassError {
     /// What was found could not be written.
     #[error("what was found could not be written: {0}")]
     Proposal(String),
+    /// The cluster was gone at the begin of the pass, and is not now.
+    #[error("ECS called the cluster INACTIVE or MISSING, and a moment later did not")]
+    Reappeared,
     /// The duty ends with it.
     #[error(transparent)]
     End(#[from] DutyEnd),
@@ -91,7 +94,9 @@ struct Clusters {
     /// Deleted, but still described.
     inactive: BTreeSet<String>,
     /// Known, not listed, and MISSING for Describe.
-    missing: BTreeSet<String>,
+    missing: BTreeMap<String, Asked>,
+    /// All clusters could be listed, and each was described or called MISSING.
+    complete: bool,
 }
 
 #[derive(Deserialize)]
@@ -100,11 +105,12 @@ struct ClusterStatus {
 }
 
 impl Reconcile<'_> {
-    /// One pass over the source; whether every cluster came to its end.
+    /// One pass over the source; whether it came to its end: over every cluster, but those that this node may not read.
     async fn pass(&mut self) -> Result<bool, PassError> {
-        let asked_at = Instant::now();
         let known = self.known_clusters()?;
-        let (clusters, mut complete) = self.look(&known).await?;
+        let clusters = self.look(&known).await?;
+        let mut complete = clusters.complete;
+        let mut denied = Vec::new();
         let order = self.in_order(&clusters)?;
         self.memories.retain(|arn, _| order.contains(arn));
         let mut memories = std::mem::take(&mut self.memories);
@@ -126,9 +132,12 @@ impl Reconcile<'_> {
             match result {
                 Err(PassError::End(end)) => return Err(end.into()),
                 Err(error) => {
-                    complete = false;
                     tracing::warn!(source = this.source.name(), cluster = arn, %error, "the pass over a cluster failed");
                     this.count("blox_reconcile_failures_total", 1);
+                    match error {
+                        PassError::Call(error) if error.is_access_denied() => denied.push(arn.clone()),
+                        _ => complete = false,
+                    }
                 }
                 Ok(()) => {}
             }
@@ -136,7 +145,11 @@ impl Reconcile<'_> {
         }
         drop(passes);
         self.memories = kept;
-        self.forget_clusters(known, &clusters, asked_at).await?;
+        self.forget_clusters(known, &clusters).await?;
+        if complete && !denied.is_empty() {
+            let source = self.source.name();
+            tracing::warn!(source, clusters = ?denied, "reconciled but for clusters that access is denied to");
+        }
         if complete {
             self.writer().report(Vec::new(), true).await?;
         }
@@ -171,10 +184,10 @@ impl Reconcile<'_> {
         Ok(known)
     }
 
-    /// Describes the clusters that are listed (or configured) and those that are known; whether the list could be had.
-    async fn look(&self, known: &BTreeMap<String, KnownResource>) -> Result<(Clusters, bool), PassError> {
+    /// Describes the clusters that are listed (or configured) and those that are known.
+    async fn look(&self, known: &BTreeMap<String, KnownResource>) -> Result<Clusters, PassError> {
         let filter = self.source.cluster_filter();
-        let (mut wanted, complete) = match filter.is_all() {
+        let (mut wanted, has_list) = match filter.is_all() {
             false => (filter.clusters().to_vec(), true),
             true => match self.list_clusters(!known.is_empty()).await {
                 Ok(listed) => (listed, true),
@@ -192,19 +205,48 @@ impl Reconcile<'_> {
         wanted.sort_unstable();
         wanted.dedup();
         let request = |clusters| EcsRequest::DescribeClusters { clusters };
+        let sent = Instant::now();
         let described = self
             .source
             .client()
             .describe(Caller::Reconcile, "", &wanted, request)
             .await?;
-        let clusters = sort(&described, known, &listed, complete);
+        let answered = Instant::now();
+        let mut clusters = sort(&described);
+        // A cluster is missing only where a complete list did not hold it either.
+        if has_list {
+            let missing = described.missing().filter(|arn| known.contains_key(*arn));
+            let missing = missing.filter(|arn| !listed.contains(*arn));
+            clusters.missing = missing.map(|arn| (arn.to_string(), Asked { sent, answered })).collect();
+        }
+        clusters.complete = has_list && !self.tell_of_skipped(&described);
         let unknown = described.missing().filter(|arn| !known.contains_key(*arn));
         unknown
             .for_each(|cluster| tracing::warn!(source = self.source.name(), cluster, "ECS does not know this cluster"));
         let mut writer = self.writer();
         writer.observe(described.observations).await?;
         writer.flush().await?;
-        Ok((clusters, complete))
+        Ok(clusters)
+    }
+
+    /// Whether Describe could not show a cluster for another reason than that it does not exist: no pass over it is made.
+    fn tell_of_skipped(&self, described: &Described) -> bool {
+        let skipped = described
+            .failures
+            .iter()
+            .filter(|failure| failure.reason != REASON_MISSING);
+        let count = skipped.clone().count();
+        for failure in skipped {
+            let (cluster, reason, detail) = (&failure.arn, &failure.reason, &failure.detail);
+            tracing::warn!(
+                source = self.source.name(),
+                cluster,
+                reason,
+                detail,
+                "a cluster could not be described and is skipped"
+            );
+        }
+        count > 0
     }
 
     /// All clusters of the account and region. None at all, where there were some, is asked for a second time.
@@ -225,7 +267,7 @@ impl Reconcile<'_> {
             .active
             .iter()
             .chain(&clusters.inactive)
-            .chain(&clusters.missing)
+            .chain(clusters.missing.keys())
             .cloned()
             .collect();
         order.sort_by_key(|arn| last_passes.get(arn).copied().unwrap_or(0));
@@ -237,9 +279,8 @@ impl Reconcile<'_> {
         &mut self,
         known: BTreeMap<String, KnownResource>,
         clusters: &Clusters,
-        asked_at: Instant,
     ) -> Result<(), PassError> {
-        let gone = self.clusters.judge(&clusters.missing, asked_at);
+        let gone = self.clusters.judge(&clusters.missing);
         let mut forget = Vec::new();
         for cluster in known.into_values().filter(|cluster| gone.contains(&cluster.arn)) {
             let arn = cluster.arn.clone();
@@ -309,13 +350,8 @@ fn known(
         .collect())
 }
 
-/// Sorts what Describe said of clusters. A cluster is missing only where a complete list did not hold it either.
-fn sort(
-    described: &Described,
-    known: &BTreeMap<String, KnownResource>,
-    listed: &BTreeSet<String>,
-    complete: bool,
-) -> Clusters {
+/// Sorts the clusters that Describe showed.
+fn sort(described: &Described) -> Clusters {
     let mut clusters = Clusters::default();
     for observation in &described.observations {
         let group = if is_inactive(observation) {
@@ -324,13 +360,6 @@ fn sort(
             &mut clusters.active
         };
         group.insert(observation.arn.clone());
-    }
-    if complete {
-        let missing = described.missing().filter(|arn| known.contains_key(*arn));
-        clusters.missing = missing
-            .filter(|arn| !listed.contains(*arn))
-            .map(str::to_string)
-            .collect();
     }
     clusters
 }

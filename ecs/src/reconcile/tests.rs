@@ -304,6 +304,66 @@ async fn one_clusters_failure_is_its_own() {
     running.stop().await;
 }
 
+/// A cluster that this node may not read does not keep the source from being reconciled; its state stays as it was.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_denied_does_not_keep_the_source_waiting() {
+    let (ecs, state) = (ecs_with("good", 3, 3), FakeState::new());
+    ecs.change(|world| {
+        world.cluster("bad");
+        let key = format!("ListTasks/{}", cluster_arn("bad"));
+        let denied = FakeEcs::refuse("ListTasks", "AccessDeniedException");
+        world.failures.insert(key, denied);
+    });
+    state.put(ResourceKind::Task, "bad", &task_arn("bad", "old"));
+    let running = run(&ecs, &state, &[]);
+    running.wait(200).await;
+    assert!(running.reconciled() > 0);
+    assert!(state.holds(ResourceKind::Task, &task_arn("bad", "old")));
+    assert!(running.metric("blox_reconcile_failures_total", &[]) > 1.0);
+    running.stop().await;
+}
+
+/// A cluster that Describe cannot show, though it exists, was not looked at: the source is not reconciled until it was.
+#[tokio::test(start_paused = true)]
+async fn a_skipped_cluster_makes_the_pass_incomplete() {
+    let (ecs, state) = (ecs_with("good", 1, 1), FakeState::new());
+    ecs.change(|world| {
+        world.cluster("odd");
+        world.undescribed.insert(cluster_arn("odd"), "UNAVAILABLE");
+    });
+    let running = run(&ecs, &state, &[]);
+    running.wait(60).await;
+    assert!(state.holds(ResourceKind::Instance, &instance_arn("good", "i0000")));
+    assert_eq!(running.reconciled(), 0);
+    ecs.change(|world| world.undescribed.clear());
+    running.wait(15).await;
+    assert!(running.reconciled() > 0);
+    running.stop().await;
+}
+
+/// What changes while a deleted cluster is asked for is not forgotten: its revision was read before.
+#[tokio::test(start_paused = true)]
+async fn only_what_was_read_before_the_cluster_was_asked_for_is_forgotten() {
+    let (ecs, state) = (ecs_with("prod", 1, 0), FakeState::new());
+    let running = run(&ecs, &state, &[]);
+    running.wait(5).await;
+    let arn = instance_arn("prod", "i0000");
+    let (touched, touching) = (arn.clone(), state.clone());
+    ecs.change(|world| {
+        world.cluster("prod").inactive = true;
+        world.on_call = Some(Arc::new(move |request| {
+            let is_there = touching.holds(ResourceKind::Instance, &touched);
+            if request.operation() == "DescribeClusters" && is_there {
+                touching.put(ResourceKind::Instance, "prod", &touched);
+            }
+        }));
+    });
+    running.wait(150).await;
+    assert!(running.forget_commands() > 0, "the pass never tried");
+    assert!(state.holds(ResourceKind::Instance, &arn));
+    running.stop().await;
+}
+
 /// Reads are tried again after throttling; the pass comes to its end when it is over.
 #[tokio::test(start_paused = true)]
 async fn throttling_is_waited_out() {

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) empty_lists: HashMap<&'static str, u32>,
     /// Items a page.
     pub(crate) page_size: usize,
+    /// Clusters that Describe fails for with this reason instead of showing them.
+    pub(crate) undescribed: HashMap<String, &'static str>,
     /// Describe leaves out what it does not know, without a failure.
     pub(crate) silent: bool,
     pub(crate) calls: Vec<EcsRequest>,
@@ -125,12 +127,20 @@ impl World {
                         .iter()
                         .find(|(arn, _)| *arn == wanted || arn.rsplit('/').next() == Some(wanted))
                 };
-                let shown = clusters.iter().filter_map(find).map(|(arn, cluster)| {
+                let shown = clusters.iter().filter_map(find);
+                let shown = shown.filter(|(arn, _)| !self.undescribed.contains_key(*arn));
+                let shown = shown.map(|(arn, cluster)| {
                     let status = if cluster.inactive { "INACTIVE" } else { "ACTIVE" };
                     format!(r#"{{"clusterArn":"{arn}","status":"{status}"}}"#)
                 });
                 let missing = clusters.iter().filter(|wanted| find(wanted).is_none());
-                let missing = missing.map(|arn| format!(r#"{{"arn":"{arn}","reason":"MISSING"}}"#));
+                let missing = missing.map(|arn| (arn, "MISSING"));
+                let undescribed = clusters
+                    .iter()
+                    .filter_map(|arn| Some((arn, *self.undescribed.get(arn)?)));
+                let missing = missing
+                    .chain(undescribed)
+                    .map(|(arn, reason)| format!(r#"{{"arn":"{arn}","reason":"{reason}"}}"#));
                 let (shown, missing): (Vec<_>, Vec<_>) = (shown.collect(), missing.collect());
                 format!(
                     r#"{{"clusters":[{}],"failures":[{}]}}"#,
