@@ -1,5 +1,7 @@
 //! What Blox asks of ECS, as values: one trait with one method, so that everything above it runs on a fake.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -75,6 +77,8 @@ pub enum EcsRequest {
         task: String,
         /// Shown by ECS as `stoppedReason`.
         reason: String,
+        /// It must not leave later.
+        send_by: Instant,
     },
 }
 
@@ -102,6 +106,8 @@ pub struct StartTasks {
     pub started_by: String,
     /// The tasks' group.
     pub group: String,
+    /// The call must not leave later, whatever held it up: past it, it is `NotSent`.
+    pub send_by: Instant,
 }
 
 impl EcsRequest {
@@ -130,6 +136,15 @@ impl EcsRequest {
             | EcsRequest::DescribeTasks { .. } => Category::ResourceRead,
             EcsRequest::DescribeTaskDefinition { .. } => Category::DefinitionRead,
             EcsRequest::StartTask(_) | EcsRequest::StopTask { .. } => Category::ResourceModify,
+        }
+    }
+
+    /// Until when it may leave; `None`: whenever it is ready.
+    pub fn send_by(&self) -> Option<Instant> {
+        match self {
+            EcsRequest::StartTask(start) => Some(start.send_by),
+            EcsRequest::StopTask { send_by, .. } => Some(*send_by),
+            _ => None,
         }
     }
 

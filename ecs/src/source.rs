@@ -1,6 +1,7 @@
 //! One source: an account and region, as the scheduler, the API and the duties use it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use blox_raft::Clock;
 use blox_store::proto::Observation;
@@ -108,18 +109,21 @@ impl Source {
         })
     }
 
-    /// StopTask, once. Stopping twice is harmless. The answer is the task as ECS shows it then.
+    /// StopTask, once, and not after `send_by`. Stopping twice is harmless. The answer is the task as ECS shows it then.
     pub async fn stop_task(
         &self,
         cluster_arn: &str,
         task_arn: &str,
         reason: &str,
+        send_by: Instant,
     ) -> Result<Option<Observation>, CallError> {
-        let (cluster, task, reason) = (cluster_arn.to_string(), task_arn.to_string(), reason.to_string());
-        let described = self
-            .client
-            .modify(cluster_arn, EcsRequest::StopTask { cluster, task, reason })
-            .await?;
+        let stop = EcsRequest::StopTask {
+            cluster: cluster_arn.to_string(),
+            task: task_arn.to_string(),
+            reason: reason.to_string(),
+            send_by,
+        };
+        let described = self.client.modify(cluster_arn, stop).await?;
         Ok(described.observations.into_iter().next())
     }
 

@@ -1,7 +1,7 @@
 //! ECS through the SDK: one request in, the answer's body as received out.
 
 use aws_sdk_ecs::Client;
-use aws_sdk_ecs::types::{ContainerInstanceField, DesiredStatus, TaskField};
+use aws_sdk_ecs::types::{ClusterField, ContainerInstanceField, DesiredStatus, TaskField};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -24,8 +24,8 @@ impl AwsEcs {
 
 /// Sends a fluent builder with a capture, and gives the captured body.
 macro_rules! send {
-    ($operation:expr, $builder:expr) => {{
-        let capture = Capture::default();
+    ($operation:expr, $send_by:expr, $builder:expr) => {{
+        let capture = Capture::until($send_by);
         let sent = $builder.customize().interceptor(capture.clone()).send();
         async move { body_or_error($operation, sent.await, &capture) }.boxed()
     }};
@@ -34,17 +34,28 @@ macro_rules! send {
 impl EcsApi for AwsEcs {
     fn call(&self, request: EcsRequest) -> BoxFuture<'_, Result<Bytes, CallError>> {
         let operation = request.operation();
+        let send_by = request.send_by();
         let client = &self.client;
         match request {
             EcsRequest::ListClusters { next_token } => {
-                send!(operation, client.list_clusters().set_next_token(next_token))
+                send!(operation, send_by, client.list_clusters().set_next_token(next_token))
             }
             EcsRequest::DescribeClusters { clusters } => {
-                send!(operation, client.describe_clusters().set_clusters(Some(clusters)))
+                send!(
+                    operation,
+                    send_by,
+                    client
+                        .describe_clusters()
+                        .set_clusters(Some(clusters))
+                        .include(ClusterField::Tags)
+                        .include(ClusterField::Settings)
+                        .include(ClusterField::Statistics)
+                )
             }
             EcsRequest::ListContainerInstances { cluster, next_token } => {
                 send!(
                     operation,
+                    send_by,
                     client
                         .list_container_instances()
                         .cluster(cluster)
@@ -53,6 +64,7 @@ impl EcsApi for AwsEcs {
             }
             EcsRequest::DescribeContainerInstances { cluster, instances } => send!(
                 operation,
+                send_by,
                 client
                     .describe_container_instances()
                     .cluster(cluster)
@@ -72,10 +84,11 @@ impl EcsApi for AwsEcs {
                     TaskListing::Stopped => list.desired_status(DesiredStatus::Stopped),
                     TaskListing::StartedBy(started_by) => list.started_by(started_by),
                 };
-                send!(operation, list)
+                send!(operation, send_by, list)
             }
             EcsRequest::DescribeTasks { cluster, tasks } => send!(
                 operation,
+                send_by,
                 client
                     .describe_tasks()
                     .cluster(cluster)
@@ -85,11 +98,13 @@ impl EcsApi for AwsEcs {
             EcsRequest::DescribeTaskDefinition { task_definition } => {
                 send!(
                     operation,
+                    send_by,
                     client.describe_task_definition().task_definition(task_definition)
                 )
             }
             EcsRequest::StartTask(start) => send!(
                 operation,
+                send_by,
                 client
                     .start_task()
                     .cluster(start.cluster)
@@ -98,8 +113,14 @@ impl EcsApi for AwsEcs {
                     .started_by(start.started_by)
                     .group(start.group)
             ),
-            EcsRequest::StopTask { cluster, task, reason } => {
-                send!(operation, client.stop_task().cluster(cluster).task(task).reason(reason))
+            EcsRequest::StopTask {
+                cluster, task, reason, ..
+            } => {
+                send!(
+                    operation,
+                    send_by,
+                    client.stop_task().cluster(cluster).task(task).reason(reason)
+                )
             }
         }
     }

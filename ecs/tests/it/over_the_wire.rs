@@ -87,6 +87,11 @@ fn collect(value: &Value, name: &str, task: bool, found: &mut HashMap<String, i6
     }
 }
 
+/// A time by which any call has left.
+fn in_time() -> Instant {
+    Instant::now() + PATIENCE
+}
+
 /// Starting, listing, describing and stopping tasks through the unmodified SDK; each document is kept as the service sent it.
 #[test]
 fn calls_for_the_scheduler() {
@@ -110,6 +115,7 @@ fn calls_for_the_scheduler() {
             instances: wanted,
             started_by: "deployment-1".into(),
             group: "blox:environment".into(),
+            send_by: in_time(),
         };
         let answer = source.start_tasks(start).await.expect("answered");
         assert_eq!(answer.tasks.len(), 3);
@@ -141,7 +147,7 @@ fn calls_for_the_scheduler() {
         started.sort();
         assert_eq!(listed, started);
         let stopped = source
-            .stop_task(&cluster, &started[0], "enough")
+            .stop_task(&cluster, &started[0], "enough", in_time())
             .await
             .expect("answered")
             .expect("a task");
@@ -165,6 +171,7 @@ fn errors_are_sorted_by_effect() {
             instances: instances.clone(),
             started_by: "d".into(),
             group: "blox:e".into(),
+            send_by: in_time(),
         };
         let refused = source
             .start_tasks(start(&cluster, "not-there"))
@@ -215,6 +222,37 @@ fn errors_are_sorted_by_effect() {
             .expect_err("throttled");
         assert!(throttled.is_throttled() && throttled.is_definite(), "{throttled}");
     });
+}
+
+/// A call that is ready only after its time does not leave, and says so: neither a start nor a stop.
+#[test]
+fn a_call_that_is_late_does_not_leave() {
+    with_simulator(
+        "over_the_wire::a_call_that_is_late_does_not_leave",
+        |control| async move {
+            let (cluster, instances) = fleet(&control, 1).await;
+            let source = source(|_| {}).await;
+            let start = |send_by| StartTasks {
+                cluster: cluster.clone(),
+                task_definition: "agent".into(),
+                instances: instances.clone(),
+                started_by: "d".into(),
+                group: "blox:e".into(),
+                send_by,
+            };
+            let late = source.start_tasks(start(Instant::now())).await.expect_err("late");
+            assert!(
+                matches!(&late, CallError::NotSent { cause, .. } if cause.contains("had to leave")),
+                "{late}"
+            );
+            assert_eq!(truth(&control, "tasks").await.len(), 0);
+            let started = source.start_tasks(start(in_time())).await.expect("in time");
+            let late = source
+                .stop_task(&cluster, &started.tasks[0].arn, "late", Instant::now())
+                .await;
+            assert!(matches!(late, Err(CallError::NotSent { .. })), "{late:?}");
+        },
+    );
 }
 
 /// A call to an address where nobody listens was never sent, and says so.
@@ -292,6 +330,7 @@ fn prints_what_a_call_ends_with() {
             instances: vec!["i".into()],
             started_by: "d".into(),
             group: "g".into(),
+            send_by: in_time(),
         };
         match source.start_tasks(start).await.expect_err("nobody listens") {
             CallError::NotSent { cause, .. } => println!("ENDED not sent: {cause}"),
