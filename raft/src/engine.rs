@@ -15,8 +15,9 @@ use crate::types::{LogId, Raft};
 
 /// How long a leader without a quorum stays silent before it tries again, milliseconds; at least twice the longest election time-out.
 const QUORUM_LOSS_PROBE_MS: u64 = 1000;
-/// Bounds transfer and installation of a snapshot together, milliseconds.
-const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
+/// Bounds transfer and installation of a snapshot together, milliseconds. openraft only hands it to the network, which is to use three
+/// quarters of it: half an hour. A transfer that does not move is given up much earlier ([`crate::net`]).
+const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 40 * 60 * 1000;
 /// Messages waiting for openraft's core.
 const API_CHANNEL_SIZE: u64 = 1024;
 /// Commands waiting for the state machine.

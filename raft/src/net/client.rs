@@ -244,10 +244,11 @@ impl NetSnapshot<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.connection(Purpose::Snapshot)?;
-        let frames = snapshot::frames(vote, snapshot.snapshot, self.snapshots.clone());
+        let (frames, pace) = snapshot::frames(vote, snapshot.snapshot, self.snapshots.clone());
         let sending = client.install_snapshot(enclose(frames, &self.envelope));
         let reply = tokio::select! {
             closed = cancel => return Err(StreamingError::Closed(closed)),
+            () = pace.stalled() => return Err(timed_out(&self.doing("snapshot")).into()),
             reply = self.within("snapshot", &option, sending) => reply?,
         };
         let vote = codec::required_vote(reply.vote.as_ref()).map_err(|error| self.undecodable("snapshot", &error))?;

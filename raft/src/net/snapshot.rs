@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use openraft::storage::Snapshot;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -26,22 +26,46 @@ use crate::types::Vote;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the network, or received ahead of the disk.
 const CHUNKS_AHEAD: usize = 4;
-/// A sender that is silent for this long is given up.
+/// A peer that sends or takes no frame for this long is given up.
 const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The frames of a snapshot. A read error ends the stream before its last frame, which the receiver refuses.
+/// Watches frames leave.
+pub(super) struct Pace(watch::Receiver<u64>);
+
+impl Pace {
+    /// Resolves when the receiver has taken no frame for [`FRAME_DEADLINE`]. Once it has taken the last one it installs, which is not for
+    /// this to bound: then this never resolves.
+    pub(super) async fn stalled(mut self) {
+        loop {
+            match tokio::time::timeout(FRAME_DEADLINE, self.0.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Tells `Pace` of every item, and by its own end that there are no more.
+fn paced<T>(items: impl Stream<Item = T>) -> (impl Stream<Item = T>, Pace) {
+    let (moved, pace) = watch::channel(0);
+    let items = items.inspect(move |_| moved.send_modify(|count| *count += 1));
+    (items, Pace(pace))
+}
+
+/// The frames of a snapshot, and whether they move. A read error ends the stream before its last frame, which the receiver refuses.
 pub(super) fn frames(
     vote: Vote,
     snapshot: Arc<SnapshotDirectory>,
     snapshots: Arc<Snapshots>,
-) -> impl Stream<Item = SnapshotFrame> + Send + 'static {
+) -> (impl Stream<Item = SnapshotFrame> + Send + 'static, Pace) {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = send_files(&vote, &snapshot, &snapshots, &sender) {
             tracing::warn!(%error, "a snapshot was not sent whole");
         }
     });
-    ReceiverStream::new(receiver)
+    paced(ReceiverStream::new(receiver))
 }
 
 fn send_files(
@@ -214,7 +238,36 @@ fn is_plain_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_plain_name;
+    use futures::stream;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A transfer may take as long as it moves; one that does not is given up, and one that is through is not.
+    #[tokio::test(start_paused = true)]
+    async fn only_a_transfer_that_does_not_move_is_given_up() {
+        const FRAMES: u32 = 100;
+        let began = Instant::now();
+        let (frames, pace) = paced(stream::iter(0..FRAMES));
+        let mut frames = Box::pin(frames);
+        let sending = async {
+            for _ in 0..FRAMES / 2 {
+                tokio::time::sleep(FRAME_DEADLINE * 9 / 10).await;
+                frames.next().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sending => unreachable!("it stalls"),
+            () = pace.stalled() => {}
+        }
+        assert_eq!(began.elapsed(), FRAME_DEADLINE * 9 / 10 * (FRAMES / 2) + FRAME_DEADLINE);
+
+        let (frames, pace) = paced(stream::iter(0..FRAMES));
+        assert_eq!(frames.count().await, FRAMES as usize);
+        let installing = tokio::time::timeout(FRAME_DEADLINE * 10, pace.stalled());
+        assert!(installing.await.is_err());
+    }
 
     /// A peer cannot write outside the directory a snapshot is received into.
     #[test]
