@@ -61,23 +61,21 @@ impl StateDirectory {
                 error,
             )
         })?;
-        match self.take_over(generation, &target, &meta) {
-            Ok(engine) => Ok((engine, meta)),
-            Err(error) => {
-                // It can never become current; what cannot be deleted now goes at the next start.
-                if let Err(error) = fs::remove_dir_all(&target) {
-                    tracing::warn!(directory = %target.display(), %error, "cannot delete a checkpoint that cannot be installed");
-                }
-                Err(error)
+        let engine = self.prepare(&target, &meta).inspect_err(|_| {
+            // Nothing has pointed to it: it can never become current. What cannot be deleted now goes at the next start.
+            if let Err(error) = fs::remove_dir_all(&target) {
+                tracing::warn!(directory = %target.display(), %error, "cannot delete a checkpoint that cannot be installed");
             }
-        }
+        })?;
+        // From here on nothing is deleted, whatever fails: either of the two may be what the disk says is current.
+        self.point_to(generation)?;
+        Ok((engine, meta))
     }
 
-    fn take_over(&self, generation: u64, target: &Path, meta: &CheckpointMeta) -> Result<DiskEngine, StoreError> {
+    fn prepare(&self, target: &Path, meta: &CheckpointMeta) -> Result<DiskEngine, StoreError> {
         let engine = DiskEngine::open(target)?;
         checkpoint::compare(&engine, meta)?;
         checkpoint::remove_manifest(target).map_err(|error| self.failed("installing into", error))?;
-        self.point_to(generation)?;
         Ok(engine)
     }
 

@@ -347,3 +347,29 @@ fn a_lost_pointer_is_refused() {
     fs::remove_file(fresh.join("CURRENT")).expect("removed");
     open(&fresh);
 }
+
+/// When the pointer's replacement fails half-way, nobody knows which state the disk says is current: neither is deleted before the next start.
+#[test]
+fn a_failed_replacement_of_the_pointer_deletes_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let home = directory.path().join("state");
+    let mut fed = Fed::new(open(&home));
+    fed.put("k", "1");
+    let checkpoint = directory.path().join("checkpoint");
+    fed.store.checkpoint(&checkpoint).expect("a checkpoint");
+    // A directory where the new pointer is to be written stands in for a disk that fails there.
+    fs::create_dir(home.join("CURRENT.new")).expect("created");
+    assert!(matches!(
+        fed.store.install(&checkpoint),
+        Err(StoreError::Storage { .. })
+    ));
+    assert!(home.join("generation-0000000002").is_dir());
+    assert!(home.join("generation-0000000001").is_dir());
+    drop(fed);
+    fs::remove_dir(home.join("CURRENT.new")).expect("removed");
+    assert_eq!(open(&home).progress().borrow().revision, 1);
+    assert!(
+        !home.join("generation-0000000002").exists(),
+        "the start removes what is not current"
+    );
+}
