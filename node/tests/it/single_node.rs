@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reqwest::Method;
 
 use crate::harness::{Client, Cluster, DEADLINE, Port, Process, eventually};
@@ -104,10 +106,12 @@ async fn a_log_reader_that_blocks_does_not_block_the_node() {
         .await
         .expect("the node goes on after lines were dropped");
     assert!(answer.is_success(), "{}", answer.text());
-    let pid = node.id().expect("it runs");
-    terminate(pid);
+    let pid = Pid::from_raw(node.id().expect("it runs") as i32);
+    kill(pid, Signal::SIGTERM).expect("our own child can be signalled");
     let ended = tokio::time::timeout(Duration::from_secs(10), node.wait()).await;
-    let status = ended.expect("a log nobody reads kept the process").expect("it was awaited");
+    let status = ended
+        .expect("a log nobody reads kept the process")
+        .expect("it was awaited");
     assert_eq!(status.code(), Some(0));
 }
 
