@@ -122,6 +122,11 @@ impl Cluster {
         &self.simulator_url
     }
 
+    /// Process id of the simulator.
+    pub fn simulator_pid(&self) -> u32 {
+        self.simulator.pid
+    }
+
     /// Waits until every node is ready and has seen the fleet; an error as soon as one ends.
     pub async fn wait_until_ready(&mut self, nodes: &Nodes, deadline: Duration) -> anyhow::Result<()> {
         let started = Instant::now();

@@ -61,7 +61,7 @@ impl Screen {
         if self.json {
             self.say(
                 "nodes",
-                json!({"nodes": nodes, "simulator": cluster.simulator_url()}),
+                json!({"nodes": nodes, "simulator": cluster.simulator_url(), "simulator_pid": cluster.simulator_pid()}),
                 "",
             );
         } else {
