@@ -1,5 +1,8 @@
 //! The store as its users see it, on both engines.
 
+// The tests themselves may read the environment and spawn.
+#![allow(clippy::disallowed_methods)]
+
 mod apply;
 mod checkpoints;
 mod compaction;
