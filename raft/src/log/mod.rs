@@ -235,7 +235,10 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let removed = self.shared.tail.lock().truncate_after(last_log_id);
-        removed.map_or(Ok(()), |indexes| self.enqueue(Operation::Truncate { indexes }))
+        let Some(indexes) = removed else { return Ok(()) };
+        let (done, answer) = oneshot::channel();
+        self.enqueue(Operation::Truncate { indexes, done })?;
+        answer.await.map_err(|_| io::Error::other("the log is closed"))?
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use rand::rngs::StdRng;
@@ -78,7 +79,7 @@ async fn what_was_durable_survives_an_unclean_end() {
     let (mut log, handle) = create(&live).expect("created");
     log.save_vote(&Vote::new(3, 1)).await.expect("durable");
     append(&mut log, (0..100).map(|index| entry(3, index, 300)).collect()).await;
-    log.truncate_after(Some(log_id(3, 89))).await.expect("queued");
+    log.truncate_after(Some(log_id(3, 89))).await.expect("durable");
     append(&mut log, vec![entry(4, 90, 10)]).await;
     log.purge(log_id(3, 9)).await.expect("queued");
     log.save_vote(&Vote::new_committed(4, 2))
@@ -95,6 +96,21 @@ async fn what_was_durable_survives_an_unclean_end() {
     assert_eq!(reopened_handle.purged(), Some(log_id(3, 9)));
     assert_eq!(reopened_handle.vote(), Some(Vote::new_committed(4, 2)));
     drop((handle, log));
+}
+
+/// A truncation returns only once it is durable, as a vote does: what openraft does next may rest on it.
+#[tokio::test]
+async fn a_truncation_waits_for_the_disk() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (mut log, _handle) = create(&directory.path().join("raft")).expect("created");
+    append(&mut log, (0..10).map(|index| entry(1, index, 10)).collect()).await;
+    let shared = log.shared.clone();
+    // Nobody can write while this is held.
+    let disk = shared.writer.lock();
+    assert!(log.truncate_after(Some(log_id(1, 4))).now_or_never().is_none());
+    drop(disk);
+    log.truncate_after(Some(log_id(1, 2))).await.expect("durable");
+    assert_eq!(read(&mut log).await.len(), 3);
 }
 
 /// A write-ahead log that has lost its durable end opens in RocksDB without a word; the note refuses it.

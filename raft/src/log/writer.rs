@@ -38,6 +38,7 @@ pub(super) enum Operation {
     },
     Truncate {
         indexes: Range<u64>,
+        done: oneshot::Sender<io::Result<()>>,
     },
     Purge {
         upto: LogId,
@@ -92,8 +93,8 @@ impl LogWriter {
                     callback.io_completed(copy(&result));
                 }
                 // The asker may have given up: then nobody waits for the answer.
-                Operation::SaveVote { done, .. } => drop(done.send(copy(&result))),
-                Operation::Truncate { .. } | Operation::Purge { .. } | Operation::Stop => {}
+                Operation::SaveVote { done, .. } | Operation::Truncate { done, .. } => drop(done.send(copy(&result))),
+                Operation::Purge { .. } | Operation::Stop => {}
             }
         }
     }
@@ -153,7 +154,7 @@ impl LogWriter {
                 self.counters.entries.fetch_add(entries.len() as u64, Ordering::Relaxed);
             }
             Operation::SaveVote { vote, .. } => batch.put(record::VOTE_KEY, codec::encode_vote(vote)),
-            Operation::Truncate { indexes } => {
+            Operation::Truncate { indexes, .. } => {
                 batch.delete_range(record::key(indexes.start), record::key(indexes.end));
                 self.end = indexes.start;
             }
