@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use openraft::LogIdOptionExt;
+
 use super::record;
 use super::sizes::Sizes;
 use crate::types::{Entry, LogId, Vote};
@@ -60,7 +62,7 @@ impl Tail {
         sizes: Sizes,
     ) -> Tail {
         let first = entries.map_or_else(|| purged.map_or(0, |purged| purged.index + 1), |(first, _)| first);
-        let last = entries.map(|(_, last)| last).max(purged);
+        let last = entries.map(|(_, last)| last).or(purged);
         Tail {
             purged,
             first,
@@ -131,13 +133,13 @@ impl Tail {
             self.bytes -= self.slots.pop_back().map_or(0, |slot| slot.bytes);
         }
         self.sizes.truncate(first);
-        self.last = id.max(self.purged);
+        self.last = further(id, self.purged);
         Some(first..end)
     }
 
     /// Removes everything up to `id` and says which indexes that were, those of an earlier purge left out.
     pub(super) fn purge(&mut self, id: LogId) -> Option<Range<u64>> {
-        if self.purged >= Some(id) {
+        if self.purged.is_some_and(|purged| purged.index >= id.index) {
             return None;
         }
         let first = self.purged.map_or(0, |purged| purged.index + 1);
@@ -151,7 +153,7 @@ impl Tail {
         self.sizes.purge(id.index);
         self.purged = Some(id);
         self.first = id.index + 1;
-        self.last = self.last.max(Some(id));
+        self.last = further(Some(id), self.last);
         Some(first..id.index + 1)
     }
 
@@ -179,6 +181,16 @@ impl Tail {
             in_memory.push(slot.entry.clone());
         }
         Found { on_disk, in_memory }
+    }
+}
+
+/// The one that stands further on in the log, `one` if both stand at the same place. (Log ids themselves compare terms first: an entry that
+/// was never committed may have a higher term than a snapshot that reaches beyond it.)
+fn further(one: Option<LogId>, other: Option<LogId>) -> Option<LogId> {
+    if one.next_index() >= other.next_index() {
+        one
+    } else {
+        other
     }
 }
 
@@ -241,6 +253,22 @@ mod tests {
         assert_eq!(indexes(&tail.find(0..100, usize::MAX)), vec![3, 4, 5, 6, 7]);
         assert_eq!(tail.purge(log_id(1, 20)), Some(3..21));
         assert_eq!((tail.purged(), tail.last()), (Some(log_id(1, 20)), Some(log_id(1, 20))));
+        tail.append(&entries(21..22, 1), 1).expect("follows the purged one");
+    }
+
+    /// A purge beyond the end counts by index: what it passes may have had a higher term.
+    #[test]
+    fn a_purge_passes_entries_of_a_higher_term() {
+        let mut tail = Tail::default();
+        tail.append(&entries(0..3, 1), 0).expect("no hole");
+        let uncommitted = Entry {
+            log_id: log_id(5, 3),
+            payload: EntryPayload::Blank,
+        };
+        tail.append(&[uncommitted], 0).expect("no hole");
+        assert_eq!(tail.purge(log_id(4, 20)), Some(0..21));
+        assert_eq!(tail.last(), Some(log_id(4, 20)));
+        assert_eq!(tail.purge(log_id(6, 10)), None);
         tail.append(&entries(21..22, 1), 1).expect("follows the purged one");
     }
 
