@@ -66,7 +66,16 @@ impl RaftLogReader<TypeConfig> for LogReader {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.read(start..end, APPEND_BYTES_MAX).await
+        let entries = self.read(start..end, APPEND_BYTES_MAX).await?;
+        // They are sent as what follows the entry before `start`: entries that do not begin there would be appended in its place. (None
+        // at all is no error: a stream of a leader that was may still ask for what has just been truncated, and openraft sends nothing.)
+        match entries.first() {
+            Some(first) if first.log_id.index != start => Err(io::Error::other(format!(
+                "log entry {start} was to be read, and the log begins at {}",
+                first.log_id.index
+            ))),
+            _ => Ok(entries),
+        }
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

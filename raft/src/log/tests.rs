@@ -240,3 +240,17 @@ async fn a_long_log_is_read_across_disk_and_memory() {
         assert!(limited.len() <= 4, "{} entries of a mebibyte each", limited.len());
     }
 }
+
+/// What is sent to a peer begins where it was asked to, or is not sent.
+#[tokio::test]
+async fn a_limited_read_begins_at_its_start() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (mut log, _handle) = create(&directory.path().join("raft")).expect("created");
+    append(&mut log, (0..10).map(|index| entry(1, index, 10)).collect()).await;
+    log.purge(log_id(1, 3)).await.expect("queued");
+    let mut reader = log.get_log_reader().await;
+    assert!(reader.limited_get_log_entries(2, 8).await.is_err(), "partly purged");
+    assert!(reader.limited_get_log_entries(10, 12).await.expect("none").is_empty());
+    let entries = reader.limited_get_log_entries(4, 8).await.expect("held");
+    assert_eq!(entries.len(), 4);
+}
