@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use blox_store::Store;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::manifest::{self, ManifestError};
@@ -48,10 +49,19 @@ impl SnapshotDirectory {
 
 impl Drop for SnapshotDirectory {
     fn drop(&mut self) {
-        if self.obsolete.load(Ordering::Acquire)
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "an old snapshot cannot be removed; the next start removes it");
+        if !self.obsolete.load(Ordering::Acquire) {
+            return;
+        }
+        let path = std::mem::take(&mut self.path);
+        let remove = move || {
+            if let Err(error) = fs::remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "an old snapshot cannot be removed; the next start removes it");
+            }
+        };
+        // openraft drops what it does not install on the consensus thread, which must not wait for a disk.
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
         }
     }
 }
@@ -118,37 +128,25 @@ pub(crate) struct SnapshotCounters {
 }
 
 impl Snapshots {
-    /// Opens `directory`, removes what a crash has left, and finds the newest whole snapshot.
+    /// Opens `directory`, removes what a crash has left, and finds the newest whole snapshot. Refuses one that it cannot read or must not
+    /// use: to remove it may be to lose it.
     pub(crate) fn open(directory: &Path, cluster_id: &str) -> io::Result<Snapshots> {
         fs::create_dir_all(directory)?;
         let mut whole: Vec<SnapshotDirectory> = Vec::new();
         for item in fs::read_dir(directory)? {
             let path = item?.path();
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
-            let usable = name
-                .starts_with(WHOLE)
-                .then(|| manifest::read(&path))
-                .and_then(Result::ok);
-            match usable.filter(|manifest| manifest::check(manifest, cluster_id).is_ok()) {
-                Some(manifest) => {
-                    whole.push(SnapshotDirectory {
-                        path,
-                        manifest,
-                        obsolete: AtomicBool::new(true),
-                        received: false,
-                    });
-                }
-                None => {
+            match found(&path, cluster_id)? {
+                Found::Whole(manifest) => whole.push(SnapshotDirectory {
+                    path,
+                    manifest,
+                    obsolete: AtomicBool::new(true),
+                    received: false,
+                }),
+                Found::Broken => {
                     tracing::info!(path = %path.display(), "removing what is not a whole snapshot");
-                    if path.is_dir() {
-                        fs::remove_dir_all(&path)?
-                    } else {
-                        fs::remove_file(&path)?
-                    }
+                    fs::remove_dir_all(&path)?;
                 }
+                Found::Foreign => tracing::warn!(path = %path.display(), "not a snapshot; it is left alone"),
             }
         }
         let newest = whole.into_iter().max_by_key(SnapshotDirectory::applied);
@@ -253,6 +251,33 @@ impl Snapshots {
     }
 }
 
+/// What stands in the directory of snapshots.
+enum Found {
+    Whole(SnapshotManifest),
+    /// Half a snapshot, or a damaged one.
+    Broken,
+    /// Nothing of ours.
+    Foreign,
+}
+
+fn found(path: &Path, cluster_id: &str) -> io::Result<Found> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with(BUILDING) || name.starts_with(INCOMING) {
+        return Ok(Found::Broken);
+    }
+    if !name.starts_with(WHOLE) {
+        return Ok(Found::Foreign);
+    }
+    let checked = manifest::read(path)
+        .and_then(|manifest| manifest::check(&manifest, cluster_id).map(|()| Found::Whole(manifest)));
+    match checked {
+        Err(ManifestError::Damaged) => Ok(Found::Broken),
+        Err(ManifestError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Broken),
+        Err(error) => Err(io::Error::other(format!("the snapshot {name} cannot be used: {error}"))),
+        Ok(whole) => Ok(whole),
+    }
+}
+
 /// Links tables, which never change, and copies everything else.
 fn link_files(from: &Path, to: &Path) -> io::Result<()> {
     for item in fs::read_dir(from)? {
@@ -296,7 +321,7 @@ mod tests {
         names
     }
 
-    /// A start keeps the newest whole snapshot and removes everything else: half ones, older ones, another cluster's.
+    /// A start keeps the newest whole snapshot and removes half ones and older ones; what is not ours it leaves alone.
     #[test]
     fn a_start_keeps_the_newest_whole_snapshot_only() {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -314,11 +339,60 @@ mod tests {
         }
         fs::write(path.join("stray"), b"x").expect("written");
         let snapshots = Snapshots::open(path, "ours").expect("opened");
-        assert_eq!(names(path), kept);
         assert_eq!(snapshots.current_position(), 1);
-        drop(snapshots);
-        let snapshots = Snapshots::open(path, "theirs").expect("opened");
-        assert!(snapshots.current().is_none() && names(path).is_empty());
+        fs::remove_file(path.join("stray")).expect("left alone");
+        assert_eq!(names(path), kept);
+    }
+
+    /// A whole snapshot that cannot be used, of another cluster or of a newer version, is not removed: the start is refused.
+    #[test]
+    fn a_whole_snapshot_is_never_thrown_away() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let store = Store::in_memory();
+        apply_blank(&store, 0);
+        let built = Snapshots::open(path, "ours")
+            .expect("opened")
+            .build(&store)
+            .expect("built");
+        let kept = names(path);
+        let refused = |cluster_id| match Snapshots::open(path, cluster_id) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("it opened"),
+        };
+        assert!(refused("theirs").contains("belongs to cluster ours"));
+        let newer = SnapshotManifest {
+            feature_level: built.manifest().feature_level + 1,
+            ..built.manifest().clone()
+        };
+        manifest::write(&path.join(&kept[0]), &newer).expect("written");
+        assert!(refused("ours").contains("upgrade this node"));
+        assert_eq!(names(path), kept);
+    }
+
+    /// A snapshot that nobody needs any more is removed beside the thread that dropped it.
+    #[test]
+    fn removal_does_not_hold_up_the_consensus_thread() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let snapshots = Snapshots::open(directory.path(), "ours").expect("opened");
+        let store = Store::in_memory();
+        apply_blank(&store, 0);
+        let built = snapshots.build(&store).expect("built");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || wait.recv().is_err());
+            built.obsolete.store(true, Ordering::Release);
+            drop((built, snapshots));
+            assert_eq!(names(directory.path()).len(), 1, "the only blocking thread is busy");
+            drop(go);
+            assert!(busy.await.expect("it ends"));
+            tokio::task::spawn_blocking(|| ()).await.expect("the next in line");
+        });
+        assert!(names(directory.path()).is_empty());
     }
 
     /// An older snapshot stays on disk for who still reads it, and no longer.
