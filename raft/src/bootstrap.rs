@@ -72,13 +72,7 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
     let state = match node.identity.load().as_ref() {
         Identity::New(_) => {
             let ours = sorted(&node.config.initial_members);
-            let theirs = list_from_proto(asked.initial_members);
-            if theirs != ours {
-                let refused = Refused::ListDiffers {
-                    peer: asked.name,
-                    ours: list(&ours),
-                    theirs: list(&theirs),
-                };
+            if let Some(refused) = disagreement(&ours, asked) {
                 // The first one is told; others differ as much.
                 drop(node.disagreement.set(refused));
             }
@@ -99,6 +93,18 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
         http_address: info.http_address,
         state: Some(state),
     }
+}
+
+/// Whether an initial member was told of others than this node. Nothing vouches for who asks: only one of our own list is believed, and only
+/// what it says.
+fn disagreement(ours: &[InitialMember], asked: proto::IdentifyRequest) -> Option<Refused> {
+    let believed = !asked.initial_members.is_empty() && ours.iter().any(|member| member.name == asked.name);
+    let theirs = list_from_proto(asked.initial_members);
+    (believed && theirs != ours).then(|| Refused::ListDiffers {
+        peer: asked.name,
+        ours: list(ours),
+        theirs: list(&theirs),
+    })
 }
 
 fn known_nodes(node: &Node, member: &MemberIdentity) -> Vec<proto::Node> {
@@ -353,6 +359,24 @@ mod tests {
             })),
             ..proto::IdentifyReply::default()
         }
+    }
+
+    /// A question ends a new node only where one of its own list asks, with a list that differs.
+    #[test]
+    fn strangers_questions_change_nothing() {
+        let ours = members(&["a", "b", "c"]);
+        let asked = |name: &str, names: &[&str]| {
+            let request = proto::IdentifyRequest {
+                name: name.into(),
+                initial_members: list_to_proto(&members(names)),
+            };
+            disagreement(&ours, request)
+        };
+        assert!(asked("a", &["a", "b", "c"]).is_none());
+        assert!(asked("z", &["a", "z"]).is_none(), "a stranger");
+        assert!(asked("", &[]).is_none());
+        assert!(asked("a", &[]).is_none(), "no list at all");
+        assert!(matches!(asked("a", &["a", "b"]), Some(Refused::ListDiffers { .. })));
     }
 
     /// Each answer an asked node can give, and what follows from it.
