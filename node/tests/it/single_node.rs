@@ -1,6 +1,6 @@
 //! One node by itself: what it does with its log and with signals.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -42,6 +42,19 @@ async fn ready(client: &Client, http: &Port) {
         }
     })
     .await;
+}
+
+/// A request under way that never ends: the node has read its head and waits for its body.
+fn slow_request(http: &Port) -> TcpStream {
+    let mut slow = TcpStream::connect(http.address()).expect("it listens");
+    slow.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n")
+        .expect("it reads");
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).expect("it asks for the body");
+    assert_eq!(&answer, b"HTTP/1.1 100");
+    slow.write_all(b"half").expect("it reads");
+    slow
 }
 
 /// What a container's health check runs.
@@ -106,13 +119,24 @@ async fn a_log_reader_that_blocks_does_not_block_the_node() {
         .await
         .expect("the node goes on after lines were dropped");
     assert!(answer.is_success(), "{}", answer.text());
+    // Stopped twice it ends with an error, and that must not wait for the reader either.
+    let _slow = slow_request(&http);
     let pid = Pid::from_raw(node.id().expect("it runs") as i32);
+    kill(pid, Signal::SIGTERM).expect("our own child can be signalled");
+    let url = format!("http://{}/readyz", http.address());
+    eventually("not ready any more", DEADLINE, || async {
+        match client.get(&url).await {
+            Ok(answer) if answer.status == 200 => Err(answer.text()),
+            _ => Ok(()),
+        }
+    })
+    .await;
     kill(pid, Signal::SIGTERM).expect("our own child can be signalled");
     let ended = tokio::time::timeout(Duration::from_secs(10), node.wait()).await;
     let status = ended
         .expect("a log nobody reads kept the process")
         .expect("it was awaited");
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(status.code(), Some(1));
 }
 
 /// Each line of the log says node, term and session; the first signal waits for a request under way, the second does not.
@@ -127,9 +151,7 @@ async fn a_second_signal_ends_at_once() {
     let healthy = health(&http).await;
     assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stderr));
     assert!(String::from_utf8_lossy(&healthy.stdout).contains("[+]leader ok"));
-    let mut slow = TcpStream::connect(http.address()).expect("it listens");
-    slow.write_all(b"PUT /v2/kv/slow HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf")
-        .expect("it reads");
+    let _slow = slow_request(&http);
     node.terminate();
     eventually("the graceful stop begins", DEADLINE, || async {
         let log = node.log();
