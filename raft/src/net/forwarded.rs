@@ -13,7 +13,10 @@ const OUTCOMES_BYTES_MAX: usize = 12 << 20;
 /// Refuses what would end every node once it is in the log: apply must decode it, and know its operation.
 pub(super) fn check(command: &Bytes) -> Result<(), Refusal> {
     let reason = if command.len() > COMMAND_BYTES_MAX {
-        format!("has {} bytes, more than the limit of {COMMAND_BYTES_MAX}", command.len())
+        format!(
+            "has {} bytes, more than the limit of {COMMAND_BYTES_MAX}",
+            command.len()
+        )
     } else {
         match Command::decode(command.clone()) {
             Ok(Command { operation: Some(_), .. }) => return Ok(()),
