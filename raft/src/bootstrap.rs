@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::codec;
 use crate::config::InitialMember;
+use crate::error::REMEDY;
 use crate::identity::{Identity, MemberIdentity, NewIdentity};
 use crate::net;
 use crate::node::Node;
@@ -50,7 +51,7 @@ pub(crate) enum Refused {
     },
     #[error(
         "cluster {cluster_id} already has a member `{name}` (node {node_id}) with another incarnation, and this node's data directory was \
-         empty: its disk was lost or exchanged. Run `blox member replace {name}` on a live node"
+         empty: its disk was lost or exchanged. Stop it; {REMEDY}"
     )]
     DiskLost {
         cluster_id: String,
@@ -58,8 +59,8 @@ pub(crate) enum Refused {
         node_id: u64,
     },
     #[error(
-        "cluster {cluster_id} exists already and has no member `{name}`: admit it from a live node with `blox member replace`, or start \
-         a new cluster with other peers"
+        "cluster {cluster_id} exists already and has no member `{name}`, and takes no further ones yet: start a new cluster with other \
+         peers, or correct the list of initial members"
     )]
     NotAMember { cluster_id: String, name: String },
     #[error("cannot write down that this node is a member: {0}")]
@@ -411,7 +412,7 @@ mod tests {
             Ok(Some(Round::Joined { node_id: 2, .. }))
         ));
         let lost = judge(member_of("a", vec![known("another")])).expect_err("another incarnation");
-        assert!(lost.to_string().contains("blox member replace b"), "{lost}");
+        assert!(lost.to_string().contains("give it back its data directory"), "{lost}");
         let stranger = proto::Node {
             id: 7,
             name: "z".into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use openraft::{Config, LogIdOptionExt, SnapshotPolicy};
 
 use crate::config::{RaftConfig, Timing};
-use crate::error::StartError;
+use crate::error::{REMEDY, StartError};
 use crate::identity::MemberIdentity;
 use crate::log::{LogHandle, RaftLog};
 use crate::machine::{self, AppliedReceiver, Applier, Machine, Snapshots};
@@ -122,10 +122,9 @@ fn check_state_reaches_log(
     if purged > applied.next_index().max(snapshots.current_position()) {
         return Err(StartError::Identity(format!(
             "the state of node {} stands at entry {}, but its log only begins after entry {purged}: part of its data directory is gone. \
-             Stop it, empty the directory, and run `blox member replace {}` on a live node",
+             Stop it; {REMEDY}",
             identity.node_id,
-            applied.next_index(),
-            identity.name
+            applied.next_index()
         )));
     }
     Ok(())

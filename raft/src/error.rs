@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// What to do about a member whose data directory is lost or damaged. (An older copy of it would break promises it gave since.)
+pub(crate) const REMEDY: &str =
+    "give it back its data directory as it last was, or start a new cluster; until then the others go on without it";
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::StartError;
+use crate::error::{REMEDY, StartError};
 use crate::log::{self, LogHandle, RaftLog};
 use crate::types::NodeInfo;
 
@@ -118,12 +118,10 @@ pub(crate) fn open(
     let shown = data_directory.display();
     match read(&path)? {
         None if log_directory.exists() => Err(StartError::Identity(format!(
-            "{shown} holds a log but no {FILE_NAME}, so it is not known whose log it is. If the file was lost, stop this node, empty the \
-             directory, and run `blox member replace` for it on a live node; if this is a new node, start it with an empty directory"
+            "{shown} holds a log but no {FILE_NAME}, so it is not known whose log it is. If the file was lost, stop this node; {REMEDY}. If this is a new node, start it with an empty directory"
         ))),
         None if !state_is_empty => Err(StartError::Identity(format!(
-            "{shown} holds a state but no {FILE_NAME} and no log. Stop this node, empty the directory, and run `blox member replace` for \
-             it on a live node; if this is a new node, start it with an empty directory"
+            "{shown} holds a state but no {FILE_NAME} and no log. Stop this node; {REMEDY}. If this is a new node, start it with an empty directory"
         ))),
         None => begin(data_directory, &log_directory, path, name),
         Some(file) if file.name != name => Err(StartError::Identity(format!(
@@ -160,7 +158,7 @@ pub(crate) fn open(
             if !log_directory.exists() {
                 return Err(StartError::Identity(format!(
                     "{shown} belongs to node {} of cluster {}, but its log ({}) is gone. Without it this node could break promises it gave \
-                     its peers. Stop it, empty the directory, and run `blox member replace {name}` on a live node",
+                     its peers. Stop it; {REMEDY}",
                     member.node_id,
                     member.cluster_id,
                     log_directory.display()
@@ -249,7 +247,7 @@ fn read(path: &Path) -> Result<Option<IdentityFile>, StartError> {
     };
     let file: IdentityFile = serde_json::from_slice(&bytes).map_err(|cause| {
         StartError::Identity(format!(
-            "{} cannot be understood ({cause}): restore it, or replace this node",
+            "{} cannot be understood ({cause}): restore the file, or stop this node; {REMEDY}",
             path.display()
         ))
     })?;
@@ -333,11 +331,11 @@ mod tests {
         let identity = directory.path().join(FILE_NAME);
         let kept = fs::read(&identity).expect("read");
         fs::remove_file(&identity).expect("removed");
-        assert!(refused(directory.path(), "a", true).contains("blox member replace"));
+        assert!(refused(directory.path(), "a", true).contains("give it back its data directory"));
         fs::write(&identity, kept).expect("restored");
 
         fs::remove_dir_all(directory.path().join(LOG_DIRECTORY)).expect("removed");
-        assert!(refused(directory.path(), "a", true).contains("blox member replace a"));
+        assert!(refused(directory.path(), "a", true).contains("give it back its data directory"));
 
         let other = tempfile::tempdir().expect("a temporary directory");
         assert!(refused(other.path(), "a", false).contains("holds a state"));

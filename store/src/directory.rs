@@ -87,7 +87,7 @@ impl StateDirectory {
             let started = DiskEngine::open(&found).and_then(|engine| position(&engine))?.started;
             if started {
                 return Err(StoreError::Corrupt(format!(
-                    "{} holds a state but no file {POINTER} names it; rebuild this node from its peers (blox member replace)",
+                    "{} holds a state but no file {POINTER} names it; stop this node and give it back its data directory as it last was, or start a new cluster",
                     found.display()
                 )));
             }
@@ -118,7 +118,7 @@ impl StateDirectory {
         let generation = number(&text).filter(|generation| self.path.join(name(*generation)).is_dir());
         generation.map(Some).ok_or_else(|| {
             StoreError::Corrupt(format!(
-                "{POINTER} in {} names {text:?}, which is not there; rebuild this node from its peers (blox member replace)",
+                "{POINTER} in {} names {text:?}, which is not there; stop this node and give it back its data directory as it last was, or start a new cluster",
                 self.path.display()
             ))
         })

@@ -13,6 +13,7 @@ use super::record;
 use super::sizes::Sizes;
 use super::tail::Tail;
 use crate::codec;
+use crate::error::REMEDY;
 use crate::types::LogId;
 
 const MEMTABLE_BYTES: usize = 16 << 20;
@@ -39,7 +40,7 @@ pub(crate) enum OpenError {
     /// It has lost what this node promised to its peers.
     #[error(
         "the log in {} has lost entries that were durable ({what}). This node must not vote with it. Its disk may not keep what it \
-         acknowledges. Rebuild it from its peers: stop it, empty its data directory, and run `blox member replace` on a live node",
+         acknowledges. Stop it; {REMEDY}",
         path.display()
     )]
     Lost { path: PathBuf, what: String },

@@ -146,7 +146,7 @@ async fn a_lost_durable_tail_is_refused() {
             fs::write(&newest, bytes).expect("written");
         }
         let message = refusal(open(&copy));
-        assert!(message.contains("blox member replace"), "{message}");
+        assert!(message.contains("give it back its data directory"), "{message}");
     }
     drop((handle, log));
 }

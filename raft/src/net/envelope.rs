@@ -6,6 +6,7 @@ use tonic::Status;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
 use crate::engine::Engine;
+use crate::error::REMEDY;
 use crate::identity::MemberIdentity;
 use crate::proto::Envelope;
 use crate::types::NodeInfo;
@@ -58,15 +59,15 @@ fn verify(envelope: &Envelope, me: &MemberIdentity, known_incarnation: Option<&s
     }
     if envelope.to != me.node_id || envelope.to_incarnation != me.incarnation {
         return Err(format!(
-            "the call is for node {} (incarnation {}), this is node {} (incarnation {}). If this node lost its disk, run `blox member \
-             replace {}` on a live node",
-            envelope.to, envelope.to_incarnation, me.node_id, me.incarnation, me.name
+            "the call is for node {} (incarnation {}), this is node {} (incarnation {}). If this node lost its disk, stop it; \
+             {REMEDY}",
+            envelope.to, envelope.to_incarnation, me.node_id, me.incarnation
         ));
     }
     match known_incarnation {
         Some(known) if known != envelope.from_incarnation => Err(format!(
-            "the call comes from incarnation {} of node {}, the cluster knows incarnation {known}. If that node lost its disk, run `blox \
-             member replace` for it on a live node",
+            "the call comes from incarnation {} of node {}, the cluster knows incarnation {known}. If that node lost its disk, stop it; \
+             {REMEDY}",
             envelope.from_incarnation, envelope.from
         )),
         _ => Ok(()),
@@ -139,8 +140,8 @@ mod tests {
                 },
                 None
             )
-            .contains("blox member replace b")
+            .contains("give it back its data directory")
         );
-        assert!(refused(envelope(), Some("earlier")).contains("blox member replace"));
+        assert!(refused(envelope(), Some("earlier")).contains("give it back its data directory"));
     }
 }

@@ -125,8 +125,8 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
         && !config.initial_members.iter().any(|member| member.name == config.name)
     {
         return Err(StartError::Configuration(format!(
-            "`{}` is not among the initial members, and its data directory is empty: name it there, or admit it from a live node with \
-             `blox member replace`",
+            "`{}` is not among the initial members, and its data directory is empty: name it there. (A \
+             cluster that exists takes no further members yet.)",
             config.name
         )));
     }

@@ -50,7 +50,7 @@ fn check_own_entry(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> Resul
     }
     Err(format!(
         "the cluster knows this node as `{}` at {} (HTTP {}, incarnation {}), but it was started as `{}` at {} (HTTP {}, incarnation {}). \
-         Start it as it is known, or run `blox member replace {}` on a live node",
+         Start it as it is known",
         known.name,
         known.peer_address,
         known.http_address,
@@ -58,8 +58,7 @@ fn check_own_entry(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> Resul
         own.name,
         own.peer_address,
         own.http_address,
-        own.incarnation,
-        known.name
+        own.incarnation
     ))
 }
 

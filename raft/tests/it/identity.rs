@@ -24,7 +24,10 @@ async fn an_empty_disk_under_an_old_name_is_refused() {
         cluster.nodes[lost].start().await;
         let reason = why_it_stopped(&cluster, lost).await;
         let name = cluster.nodes[lost].config.name.clone();
-        assert!(reason.contains(&format!("blox member replace {name}")), "{reason}");
+        assert!(
+            reason.contains(&format!("`{name}`")) && reason.contains("give it back its data directory"),
+            "{reason}"
+        );
         assert_eq!(cluster.nodes[lost].consensus().status().role, Role::Uninitialised);
         cluster.nodes[lost].stop().await;
         if lost == 0 {
@@ -101,7 +104,7 @@ async fn log_and_identity_stand_or_fall_together() {
     let directory = cluster.nodes[1].config.data_directory.clone();
     fs::rename(directory.join("raft"), directory.join("elsewhere")).expect("moved");
     match cluster.nodes[1].try_start().await {
-        Err(StartError::Identity(message)) => assert!(message.contains("blox member replace b"), "{message}"),
+        Err(StartError::Identity(message)) => assert!(message.contains("give it back its data directory"), "{message}"),
         other => panic!("it must refuse: {other:?}"),
     }
     fs::rename(directory.join("elsewhere"), directory.join("raft")).expect("moved back");

@@ -149,7 +149,10 @@ fn large_effects_are_written_in_parts() {
         .sum();
     assert!(part.outcomes.len() < deletes.len(), "cut between two entries");
     assert!(bytes < super::BATCH_BYTES_MAX + 2 * VALUE_BYTES, "{bytes} bytes");
-    assert_eq!(part.position.applied_index, puts.len() as u64 + part.outcomes.len() as u64);
+    assert_eq!(
+        part.position.applied_index,
+        puts.len() as u64 + part.outcomes.len() as u64
+    );
 
     let together = Store::in_memory();
     let outcomes = [puts.clone(), deletes.clone()].map(|entries| together.apply(&entries).expect("applied").len());
