@@ -78,10 +78,13 @@ async fn stopping_the_leader_fails_no_request() {
     }
     let (rate, second_attempts) = (sent as f64 / seconds, tally.second_attempts.load(Ordering::Relaxed));
     println!("{sent} requests in {seconds:.1} s ({rate:.0} a second), {second_attempts} asked a second node");
-    let failed = tally.failed.lock().expect("no client panicked with it");
+    let failed = tally.failed.lock().expect("no client panicked with it").clone();
     assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join("\n"));
     let counts = simulator.counts("blox:").await;
-    let doubles: Vec<_> = counts.iter().filter(|pair| pair["maximum"].as_u64() > Some(1)).collect();
+    let doubles: Vec<_> = counts
+        .iter()
+        .filter(|pair| pair["maximum"].as_u64() > Some(1))
+        .collect();
     assert!(doubles.is_empty(), "two at once: {doubles:?}");
     assert!(
         rate >= RATE_MIN,
