@@ -85,13 +85,18 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     end_within(Duration::from_millis(LAST_LINES_MS_MAX), code);
     drop(logging);
-    Ok(ExitCode::from(code))
+    end(code)
+}
+
+/// Ends the process without the destructors of C++: a thread that is still inside RocksDB would find its locks gone, and abort.
+fn end(code: u8) -> ! {
+    signal_hook::low_level::exit(code.into())
 }
 
 /// Ends the process after that time, where it has not ended by itself.
 fn end_within(time: Duration, code: u8) {
     std::thread::spawn(move || {
         std::thread::sleep(time);
-        std::process::exit(code.into());
+        end(code);
     });
 }
