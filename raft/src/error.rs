@@ -86,7 +86,7 @@ pub enum ReadError {
         waited: Duration,
     },
     /// A stale read was asked for, but not that stale.
-    #[error("this node has applied all that a leader had committed {age:?} ago, and {limit:?} were asked for")]
+    #[error("{}, and no more than {limit:?} was asked for", described(.age))]
     TooStale {
         /// Time since a leader was heard of whose committed entries are all applied here; `None`: never.
         age: Option<Duration>,
@@ -110,4 +110,12 @@ pub enum TransferError {
     /// It was asked to, and did not in time.
     #[error("no other node took over within {0:?}")]
     TimedOut(Duration),
+}
+
+/// How stale a node is, in words.
+fn described(age: &Option<Duration>) -> String {
+    match age {
+        Some(age) => format!("this node has applied all that a leader had committed {age:?} ago"),
+        None => "this node has not heard of a leader whose committed entries it has all applied".to_owned(),
+    }
 }

@@ -47,15 +47,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Every counter under its name on the metrics page.
+    /// Every counter that stands alone, under its name on the metrics page.
     pub fn values(&self) -> Vec<(&'static str, f64)> {
         let counters = [
             ("blox_scheduler_start_calls_total", &self.start_calls),
             ("blox_scheduler_stop_calls_total", &self.stop_calls),
-            ("blox_scheduler_launches_bound_total", &self.launches_bound),
-            ("blox_scheduler_launches_rejected_total", &self.launches_rejected),
-            ("blox_scheduler_launches_unknown_total", &self.launches_unknown),
-            ("blox_scheduler_launches_found_total", &self.launches_found),
             ("blox_scheduler_look_ups_total", &self.look_ups),
             ("blox_scheduler_look_ups_empty_total", &self.look_ups_empty),
             ("blox_scheduler_doubles_stopped_total", &self.doubles_stopped),
@@ -64,5 +60,16 @@ impl Metrics {
             ("blox_scheduler_works_failed_total", &self.works_failed),
         ];
         counters.map(|(name, counter)| (name, counter.get() as f64)).to_vec()
+    }
+
+    /// Launches by result: what `blox_daemon_launches_total` counts.
+    pub fn launches(&self) -> [(&'static str, f64); 4] {
+        let results = [
+            ("bound", &self.launches_bound),
+            ("rejected", &self.launches_rejected),
+            ("unknown", &self.launches_unknown),
+            ("found", &self.launches_found),
+        ];
+        results.map(|(result, counter)| (result, counter.get() as f64))
     }
 }

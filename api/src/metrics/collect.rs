@@ -77,6 +77,7 @@ fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage
         ("applied", status.applied),
         ("duplicate", status.duplicates),
         ("stale", status.stale),
+        ("filtered", status.filtered),
         ("unknown", status.unknown_types),
         ("poison", status.quarantined),
     ] {

@@ -35,6 +35,8 @@ struct SourceModel {
     duplicates: u64,
     stale: u64,
     gaps: u64,
+    /// Of clusters that the source is not to observe.
+    filtered: u64,
     unknown_types: u64,
     quarantined: u64,
     reconcile: ReconcileModel,
@@ -168,6 +170,7 @@ impl SourceModel {
             duplicates: status.duplicates,
             stale: status.stale,
             gaps: status.gaps,
+            filtered: status.filtered,
             unknown_types: status.unknown_types,
             quarantined: status.quarantined,
             reconcile: ReconcileModel {

@@ -62,6 +62,15 @@ impl MetricsSource for NodeMetrics {
         for (name, value) in self.scheduler.values() {
             add(page, name, "From the scheduler of this node.", &[], value);
         }
+        for (result, value) in self.scheduler.launches() {
+            let labels = [("result", result)];
+            page.counter(
+                "blox_daemon_launches_total",
+                "Launches by this node, by result; found: a look-up found the task of an unknown one.",
+                &labels,
+                value,
+            );
+        }
         for (name, value) in process::readings() {
             add(page, name, "From the operating system.", &[], value);
         }

@@ -57,8 +57,9 @@ impl Requests {
             Ok(Ok(reply)) => Ok(reply.into_inner().results),
             Ok(Err(status)) if never_handled(&status) => Err(ForwardFailure::NeverHandled(status.message().to_owned())),
             Ok(Err(status)) => Err(ForwardFailure::Unknown(format!(
-                "the leader {} did not answer: {status}",
-                node.name
+                "the leader {} did not answer: {}",
+                node.name,
+                status.message()
             ))),
             Err(_) => Err(ForwardFailure::Unknown(format!(
                 "the leader {} did not answer in time",
