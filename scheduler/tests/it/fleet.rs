@@ -123,15 +123,18 @@ impl Inner {
 
     /// Time passes: late calls arrive, tasks move on by one state.
     pub fn advance(&mut self, ms: u64) {
-        self.now_ms += ms;
-        let now = self.now_ms;
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
+        let now = self.now_ms + ms;
+        let (mut due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late)
             .into_iter()
             .partition(|(at, ..)| *at <= now);
         self.late = later;
-        for (_, call, instance) in due {
+        due.sort_by_key(|(at, ..)| *at);
+        // Each at its own time, however long the step is: from then on it ages, and appears in listings.
+        for (at, call, instance) in due {
+            self.now_ms = at;
             self.start(&call, &instance);
         }
+        self.now_ms = now;
         let arns: Vec<String> = self.tasks.keys().cloned().collect();
         for arn in arns {
             let connected = self.tasks.get(&arn).is_some_and(|task| {

@@ -236,6 +236,33 @@ fn check_converged(world: &World) {
     });
 }
 
+/// Proves that a call that works ten seconds late, behind a listing that lags thirty, is found before its launch is given up.
+#[test]
+fn a_late_call_behind_a_lagging_listing_is_found() {
+    let mut world = World::new(1);
+    world
+        .fleet
+        .with(|fleet| (0..INSTANCES).for_each(|number| fleet.put_instance(&instance(number), "ACTIVE", true, "ssd")));
+    world.tell(usize::MAX);
+    let steps = [
+        Step::Fate(Fate::Late(10_001)),
+        Step::Plan,
+        Step::Lag(30_000),
+        Step::Advance(10_000),
+        Step::Plan,
+        Step::Advance(70_000),
+        Step::Plan,
+        Step::Plan,
+    ];
+    for step in &steps {
+        take(&mut world, step);
+    }
+    settle(&world, true);
+    check_converged(&world);
+    let doubles = world.fleet.with(|fleet| fleet.doubles.clone());
+    assert!(doubles.is_empty(), "doubles: {doubles:?}");
+}
+
 proptest! {
     // More cases: PROPTEST_CASES=5000.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
