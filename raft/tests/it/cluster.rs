@@ -159,6 +159,14 @@ impl Cluster {
     pub async fn started(count: usize) -> Cluster {
         let mut cluster = Cluster::new(count, SnapshotPolicy::default());
         cluster.start().await;
+        // A leader needs a majority only; each node is a member once it has applied something.
+        for node in &cluster.nodes {
+            let mut progress = node.store().progress();
+            progress
+                .wait_for(|progress| progress.applied_index > 0)
+                .await
+                .expect("the node runs");
+        }
         cluster
     }
 
