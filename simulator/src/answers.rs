@@ -1,4 +1,4 @@
-//! Answers that are held back or lost although the call took effect.
+//! Answers that are held back or lost although the call took effect, and calls that take effect late.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,17 +27,19 @@ pub(crate) enum Release {
     Drop,
 }
 
-/// What a rule does with an answer.
+/// What a rule does with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Treatment {
-    /// Withheld until released, or for `hold_ms`.
+    /// The answer is withheld until released, or for `hold_ms`.
     Hold,
     /// The connection is closed at once.
     Lose,
+    /// The call is under way until released, or for `hold_ms`: only then does it take effect, whether or not its caller still waits.
+    Delay,
 }
 
-/// One rule on the successful answers of one operation.
+/// One rule on the calls of one operation: on all where it delays them, else on the successful ones.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerRule {
@@ -53,10 +55,10 @@ pub(crate) struct AnswerRule {
     /// Probability for each call; 1 when absent.
     #[serde(default)]
     pub(crate) probability: Option<f64>,
-    /// How long an answer is held; until released when absent.
+    /// How long a call or its answer is held; until released when absent.
     #[serde(default)]
     pub(crate) hold_ms: Option<u64>,
-    /// What becomes of a held answer when its time is over.
+    /// What becomes of the answer when that time is over.
     #[serde(default)]
     pub(crate) then: Release,
 }
@@ -99,12 +101,27 @@ impl AnswerRules {
         &self.rules
     }
 
-    /// The rule for one successful call, which is counted against it.
+    /// The rule that delays this call, which is counted against it.
+    pub(crate) fn take_delay(&mut self, operation: &str, random: &mut ChaCha8Rng) -> Option<AnswerRule> {
+        self.take_where(operation, random, |action| action == Treatment::Delay)
+    }
+
+    /// The rule on the answer of one successful call, which is counted against it.
     pub(crate) fn take(&mut self, operation: &str, random: &mut ChaCha8Rng) -> Option<AnswerRule> {
-        let chosen = self
-            .rules
-            .iter()
-            .position(|rule| rule.operation == operation && rule.probability.is_none_or(|p| happens(random, p)))?;
+        self.take_where(operation, random, |action| action != Treatment::Delay)
+    }
+
+    fn take_where(
+        &mut self,
+        operation: &str,
+        random: &mut ChaCha8Rng,
+        wanted: impl Fn(Treatment) -> bool,
+    ) -> Option<AnswerRule> {
+        let chosen = self.rules.iter().position(|rule| {
+            rule.operation == operation
+                && wanted(rule.action)
+                && rule.probability.is_none_or(|probability| happens(random, probability))
+        })?;
         let rule = self.rules[chosen].clone();
         if let Some(calls) = &mut self.rules[chosen].calls {
             *calls = calls.saturating_sub(1);
@@ -116,7 +133,7 @@ impl AnswerRules {
     }
 }
 
-/// A call whose answer is held at this moment.
+/// A call that is held at this moment, before its effect or before its answer.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct HeldCall {
     pub(crate) id: u64,
@@ -125,7 +142,7 @@ pub(crate) struct HeldCall {
     pub(crate) since_ms: u64,
 }
 
-/// All calls whose answers are held.
+/// All calls that are held.
 #[derive(Debug, Default)]
 pub(crate) struct HeldCalls {
     calls: Mutex<HeldTable>,

@@ -46,6 +46,9 @@ pub(crate) struct CallRecord {
     pub(crate) region: String,
     pub(crate) service: &'static str,
     pub(crate) operation: String,
+    /// Of StartTask the container instances, of StopTask the task, as the caller named them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resources: Vec<String>,
     /// `ok`, or the error's code.
     pub(crate) outcome: String,
     /// `sent`, `held` or `lost`: what was done with the answer.
@@ -170,7 +173,7 @@ impl Journal {
 
 /// A ring whose items keep their numbers.
 #[derive(Debug)]
-struct Numbered<T> {
+pub(crate) struct Numbered<T> {
     items: VecDeque<T>,
     next_number: u64,
 }
@@ -185,7 +188,8 @@ impl<T> Default for Numbered<T> {
 }
 
 impl<T> Numbered<T> {
-    fn push(&mut self, kept: usize, make: impl FnOnce(u64) -> T) -> u64 {
+    /// Adds what `make` makes of its number; beyond `kept`, the oldest goes.
+    pub(crate) fn push(&mut self, kept: usize, make: impl FnOnce(u64) -> T) -> u64 {
         let number = self.next_number;
         if self.items.len() >= kept {
             self.items.pop_front();
@@ -204,7 +208,8 @@ impl<T> Numbered<T> {
         self.items.get_mut(position as usize)
     }
 
-    fn from(&self, from: u64, limit: usize) -> (Vec<&T>, u64) {
+    /// Items from a number on, and the number of the next one.
+    pub(crate) fn from(&self, from: u64, limit: usize) -> (Vec<&T>, u64) {
         let skipped = from.saturating_sub(self.first_number()).min(self.items.len() as u64);
         let items: Vec<&T> = self.items.iter().skip(skipped as usize).take(limit).collect();
         let next = self.first_number() + skipped + items.len() as u64;

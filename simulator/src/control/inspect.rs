@@ -165,7 +165,7 @@ pub(super) async fn reset_counts(State(simulation): State<Arc<Simulation>>) -> A
     answer(&json!({"at_ms": now_ms}))
 }
 
-/// Every queue with its messages by state.
+/// Every queue with its messages by state, and what has happened to messages since it was made.
 pub(super) async fn queues(State(simulation): State<Arc<Simulation>>) -> Answer {
     let mut world = simulation.world();
     let now_ms = world.now_ms();
@@ -180,6 +180,7 @@ pub(super) async fn queues(State(simulation): State<Arc<Simulation>>) -> Answer 
                 "in_flight": counts.in_flight,
                 "delayed": counts.delayed,
                 "bytes": counts.bytes,
+                "totals": queue.steps.totals(),
             }));
         }
     }

@@ -9,7 +9,7 @@ use axum::http::{Response, header};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, answer};
+use super::{Answer, ControlError, DEFAULT_REGION, answer};
 use crate::journal::EventRecord;
 use crate::simulation::Simulation;
 
@@ -54,11 +54,50 @@ pub(super) async fn compact(State(simulation): State<Arc<Simulation>>, Query(que
             }
         }
     }
+    Ok(plain(lines))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct QueueQuery {
+    from: u64,
+    region: Option<String>,
+    queue: Option<String>,
+}
+
+/// One line a step of a message of one queue, in the order in which they happened: number, time, what, message id, receives by then.
+pub(super) async fn queue(State(simulation): State<Arc<Simulation>>, Query(query): Query<QueueQuery>) -> Answer {
+    let mut lines = String::new();
+    {
+        let world = simulation.world();
+        let (region, name) = (
+            query.region.as_deref().unwrap_or(DEFAULT_REGION),
+            query.queue.as_deref().unwrap_or(&world.event_queue),
+        );
+        let queue = world.regions.get(region).and_then(|region| region.queues.get(name));
+        let queue = queue.ok_or_else(|| ControlError::missing(format!("no queue {name} in {region}")))?;
+        for step in queue.steps.from(query.from) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                lines,
+                "{} {} {} {} {}",
+                step.number,
+                step.at_ms,
+                step.kind.name(),
+                step.message_id,
+                step.receives
+            );
+        }
+    }
+    Ok(plain(lines))
+}
+
+fn plain(lines: String) -> Response<Body> {
     let mut response = Response::new(Body::from(lines));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
-    Ok(response)
+    response
 }
 
 fn append(lines: &mut String, event: &EventRecord) {

@@ -34,6 +34,7 @@ pub(crate) fn router() -> Router<Arc<Simulation>> {
         .route("/queues", get(inspect::queues))
         .route("/journal", get(journal::page))
         .route("/journal/compact", get(journal::compact))
+        .route("/journal/queue", get(journal::queue))
         .route("/journal/resources", get(journal::resources))
         .route("/reset", post(fleet::reset))
         .route("/clusters", post(fleet::create_cluster))

@@ -98,7 +98,7 @@ fn send_one(world: &mut World, call: &Call, url: &str, entry: &Entry) -> Answer 
 
 fn delete_one(world: &mut World, call: &Call, url: &str, entry: &Entry) -> Answer {
     let now_ms = world.now_ms();
-    match queue_of(world, call, url)?.delete(&entry.receipt_handle) {
+    match queue_of(world, call, url)?.delete(now_ms, &entry.receipt_handle) {
         HandleOutcome::Done(message) => {
             if let Some(event) = message.event {
                 world.journal.event_deleted(now_ms, event, &message.id);

@@ -4,6 +4,7 @@ mod messages;
 mod queue;
 mod queues;
 mod receive;
+mod steps;
 
 use serde_json::Value;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::steps::{StepKind, Steps};
 use crate::world::Name;
 
 /// Bytes of bodies one queue holds at most; what comes beyond is refused.
@@ -87,6 +88,7 @@ pub(crate) struct Queue {
     delayed: usize,
     bytes: usize,
     sent: u64,
+    pub(crate) steps: Steps,
     changed: Arc<Notify>,
 }
 
@@ -107,6 +109,7 @@ impl Queue {
             delayed: 0,
             bytes: 0,
             sent: 0,
+            steps: Steps::default(),
             changed: Arc::new(Notify::new()),
         }
     }
@@ -139,6 +142,7 @@ impl Queue {
         let number = self.sent;
         self.sent += 1;
         self.bytes += message.body.len();
+        self.steps.note(now_ms, StepKind::Sent, &message.id, 0);
         if delay_ms == 0 {
             self.visible.push_back(number);
         } else {
@@ -168,11 +172,14 @@ impl Queue {
                 .as_ref()
                 .is_some_and(|redrive| message.receives >= redrive.receives_max)
             {
+                self.steps.note(now_ms, StepKind::Dead, &message.id, message.receives);
                 dead_letters.extend(self.remove(number));
                 continue;
             }
             message.receives += 1;
             message.first_received_ms.get_or_insert(now_ms);
+            self.steps
+                .note(now_ms, StepKind::Received, &message.id, message.receives);
             message.state = State::InFlight(now_ms + visibility_ms);
             self.waiting.insert((now_ms + visibility_ms, number));
             self.in_flight += 1;
@@ -185,12 +192,18 @@ impl Queue {
     }
 
     /// Deletes the message of a receipt.
-    pub(crate) fn delete(&mut self, handle: &str) -> HandleOutcome<Message> {
-        match self.find(handle) {
-            Ok(Some(number)) => self.remove(number).map_or(HandleOutcome::Stale, HandleOutcome::Done),
-            Ok(None) => HandleOutcome::Stale,
-            Err(()) => HandleOutcome::Invalid,
-        }
+    pub(crate) fn delete(&mut self, now_ms: u64, handle: &str) -> HandleOutcome<Message> {
+        let number = match self.find(handle) {
+            Ok(Some(number)) => number,
+            Ok(None) => return HandleOutcome::Stale,
+            Err(()) => return HandleOutcome::Invalid,
+        };
+        let Some(message) = self.remove(number) else {
+            return HandleOutcome::Stale;
+        };
+        self.steps
+            .note(now_ms, StepKind::Deleted, &message.id, message.receives);
+        HandleOutcome::Done(message)
     }
 
     /// Makes a message in flight visible again after another time from now.
@@ -332,9 +345,9 @@ mod tests {
             again.iter().map(|one| &*one.message.body).collect::<Vec<_>>(),
             ["b", "a"]
         );
-        assert!(matches!(queue.delete(&first.handle), HandleOutcome::Stale));
-        assert!(matches!(queue.delete(&again[1].handle), HandleOutcome::Done(_)));
-        assert!(matches!(queue.delete("x"), HandleOutcome::Invalid));
+        assert!(matches!(queue.delete(100, &first.handle), HandleOutcome::Stale));
+        assert!(matches!(queue.delete(100, &again[1].handle), HandleOutcome::Done(_)));
+        assert!(matches!(queue.delete(100, "x"), HandleOutcome::Invalid));
         assert_eq!(
             queue.counts(100),
             QueueCounts {
@@ -358,6 +371,21 @@ mod tests {
         assert_eq!(queue.receive(10, 1, 10).0.len(), 1);
         let (receipts, dead_letters) = queue.receive(20, 1, 10);
         assert_eq!((receipts.len(), dead_letters.len(), queue.counts(20).bytes), (0, 1, 0));
+        let steps: Vec<_> = queue
+            .steps
+            .from(0)
+            .iter()
+            .map(|step| (step.at_ms, step.kind, step.receives))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (0, StepKind::Sent, 0),
+                (0, StepKind::Received, 1),
+                (10, StepKind::Received, 2),
+                (20, StepKind::Dead, 2)
+            ]
+        );
     }
 
     /// Retention removes what was sent too long ago, in whatever state.

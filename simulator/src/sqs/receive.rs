@@ -60,6 +60,7 @@ pub(super) async fn receive(simulation: &Simulation, call: &Call<'_>) -> Answer 
     let (changed, default_wait_ms) = {
         let mut world = simulation.world();
         let queue = queue_of(&mut world, call, &input.queue_url)?;
+        queue.steps.receive_called();
         (queue.changed(), queue.receive_wait_ms)
     };
     let wait_ms = input

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{AwsError, Call, endpoint, signature, sts};
-use crate::answers::{Release, Treatment};
+use crate::answers::{AnswerRule, Release, Treatment};
 use crate::journal::CallRecord;
 use crate::simulation::Simulation;
 use crate::world::Name;
@@ -67,15 +68,59 @@ pub(crate) async fn serve_aws(
     } else {
         return serve_without_target(&simulation, target, &body);
     };
-    let region: Name = signature::region(&headers).into();
-    let call = Call {
-        region,
-        operation,
+    let request = Request {
+        service,
+        region: signature::region(&headers).into(),
+        operation: operation.to_owned(),
         endpoint: endpoint(&headers),
-        body: &body,
+        body,
     };
-    let result = perform(&simulation, service, &call).await;
-    finish(&simulation, service, &call, result).await
+    let delay = {
+        let mut world = simulation.world();
+        let world = &mut *world;
+        world.answers.take_delay(&request.operation, &mut world.random)
+    };
+    match delay {
+        None => serve(&simulation, &request).await,
+        // On a task of its own: a call that is under way arrives although its caller has gone.
+        Some(rule) => tokio::spawn(serve_late(simulation, request, rule))
+            .await
+            .unwrap_or_else(|_| close_without_answer()),
+    }
+}
+
+/// One request, as far as it is owned by nobody else.
+struct Request {
+    service: Service,
+    region: Name,
+    operation: String,
+    endpoint: String,
+    body: Bytes,
+}
+
+async fn serve(simulation: &Arc<Simulation>, request: &Request) -> Response<Body> {
+    let call = Call {
+        region: Name::clone(&request.region),
+        operation: &request.operation,
+        endpoint: request.endpoint.clone(),
+        body: &request.body,
+    };
+    let result = perform(simulation, request.service, &call).await;
+    finish(simulation, request.service, &call, result).await
+}
+
+/// The call takes effect when it is released, or when its time is over; never, when the simulation stops before.
+async fn serve_late(simulation: Arc<Simulation>, request: Request, rule: AnswerRule) -> Response<Body> {
+    let now_ms = simulation.clock.now_ms();
+    let release = tokio::select! {
+        release = simulation.held.hold(&rule, &request.region, now_ms) => release,
+        () = simulation.stopping.cancelled() => return close_without_answer(),
+    };
+    let response = serve(&simulation, &request).await;
+    match release {
+        Release::Answer => response,
+        Release::Drop => close_without_answer(),
+    }
 }
 
 /// The call's effect, unless an injected error comes first.
@@ -115,10 +160,11 @@ async fn finish(
             region: call.region.to_string(),
             service: service.name(),
             operation: call.operation.into(),
+            resources: named_resources(call),
             outcome: result.as_ref().map_or_else(|error| error.code, |_| "ok").into(),
             answer: rule.as_ref().map_or("sent", |rule| match rule.action {
-                Treatment::Hold => "held",
                 Treatment::Lose => "lost",
+                Treatment::Hold | Treatment::Delay => "held",
             }),
         });
         rule
@@ -127,7 +173,7 @@ async fn finish(
     let Some(rule) = rule else { return response };
     let release = match rule.action {
         Treatment::Lose => Release::Drop,
-        Treatment::Hold => tokio::select! {
+        Treatment::Hold | Treatment::Delay => tokio::select! {
             release = simulation.held.hold(&rule, &call.region, now_ms) => release,
             () = simulation.stopping.cancelled() => Release::Drop,
         },
@@ -135,6 +181,23 @@ async fn finish(
     match release {
         Release::Answer => response,
         Release::Drop => close_without_answer(),
+    }
+}
+
+/// What a call that starts or stops tasks names: container instances, or the task.
+fn named_resources(call: &Call<'_>) -> Vec<String> {
+    #[derive(Deserialize, Default)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Named {
+        container_instances: Vec<String>,
+        task: Option<String>,
+    }
+    match call.operation {
+        "StartTask" | "StopTask" => {
+            let named: Named = call.input().unwrap_or_default();
+            named.container_instances.into_iter().chain(named.task).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -112,6 +112,14 @@ impl Client {
         self.control_with(reqwest::Method::GET, path, json!({})).await
     }
 
+    /// What a control route that answers in lines shows.
+    pub async fn text(&self, path: &str) -> String {
+        let url = format!("{}/control/{path}", self.simulator.url());
+        let answer = self.http.get(url).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        answer.text().await.expect("text")
+    }
+
     pub async fn set_faults(&self, faults: Value) {
         self.control_with(reqwest::Method::PATCH, "faults", faults).await;
     }

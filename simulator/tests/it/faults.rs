@@ -189,6 +189,37 @@ async fn answers_are_lost() {
     assert_eq!(answers, ["lost", "held"]);
 }
 
+/// A delayed call has no effect before it is released; then it has, although its caller is gone. The journal names its instance.
+#[tokio::test]
+async fn a_delayed_call_arrives_late() {
+    let (client, instances) = Client::with_fleet(1).await;
+    let delay = json!({"operation": "StartTask", "action": "delay", "calls": 1});
+    client.control("answers", delay).await;
+    let call = tokio::spawn(
+        client
+            .request(REGION, &ecs_target("StartTask"), start_request(&instances[0], "g"))
+            .send(),
+    );
+    assert_eq!(client.show("held?at_least=1&wait_ms=20000").await["held"], 1);
+    call.abort();
+    let _ = call.await;
+    client.start_task(&instances[0], "h").await;
+    let groups = |state: &Value| -> Vec<String> {
+        let mut groups = strings(&tasks(state).iter().map(|task| task["group"].clone()).collect());
+        groups.sort();
+        groups
+    };
+    assert_eq!(groups(&client.show("state").await), ["h"]);
+    client.control("release", json!({"operation": "StartTask"})).await;
+    client.wait_for("state", |state| groups(state) == ["g", "h"]).await;
+    let journal = client
+        .wait_for("journal", |journal| {
+            journal["calls"].as_array().is_some_and(|calls| calls.len() == 2)
+        })
+        .await;
+    assert_eq!(journal["calls"][1]["resources"], json!([instances[0]]));
+}
+
 /// Buckets are empty after their burst with AWS's error, per region; injected errors come before any effect.
 #[tokio::test]
 async fn calls_are_throttled_and_fail() {

@@ -68,6 +68,22 @@ async fn messages_come_again_until_they_are_dead() {
         .await;
     let none = json!({"ApproximateNumberOfMessages": "0", "ApproximateNumberOfMessagesNotVisible": "0"});
     assert_eq!(left["Attributes"], none);
+
+    let queues = client.show("queues").await;
+    let totals = |name: &str| {
+        let queues = queues["queues"].as_array().into_iter().flatten();
+        let mut named = queues.filter(|queue| queue["queue"] == name);
+        named.next().map(|queue| queue["totals"].clone()).expect("it exists")
+    };
+    let work = totals("work");
+    let counted = ["sent", "received", "deleted", "dead"].map(|key| work[key].as_u64());
+    assert_eq!(counted, [Some(1), Some(2), Some(0), Some(1)]);
+    let dead = totals("dead");
+    let counted = ["sent", "received", "deleted", "dead"].map(|key| dead[key].as_u64());
+    assert_eq!(counted, [Some(1), Some(1), Some(1), Some(0)]);
+    let steps = client.text("journal/queue?queue=work").await;
+    let what: Vec<&str> = steps.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(what, ["sent", "received", "received", "dead"]);
 }
 
 /// A long poll answers when a message arrives, long before its own end.
