@@ -10,6 +10,7 @@ use prost::Message;
 use crate::encoding::meta;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Reader};
+use crate::feature_level::FeatureLevel;
 use crate::proto::{CheckpointFile, CheckpointManifest};
 use crate::read::cut::position;
 use crate::store::{CheckpointMeta, StoreError};
@@ -36,6 +37,8 @@ pub(crate) fn meta_of(reader: &dyn Reader) -> Result<CheckpointMeta, StoreError>
         log_id: position.log_id,
         membership,
         revision: position.revision,
+        feature_level: FeatureLevel::new(position.feature_level),
+        state_hash: position.state_hash,
     })
 }
 
@@ -65,6 +68,7 @@ pub(crate) fn write(
             membership: meta.membership.clone(),
             revision: meta.revision,
             files,
+            feature_level: meta.feature_level.number(),
         };
         let mut bytes = manifest.encode_to_vec();
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_be_bytes());
@@ -76,15 +80,38 @@ pub(crate) fn write(
     Ok(meta)
 }
 
+/// The files of a checkpoint, its manifest among them, by name.
+pub(crate) fn files(directory: &Path) -> std::io::Result<Vec<CheckpointFile>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        files.push(CheckpointFile {
+            name: plain_name(&entry)?,
+            size_bytes: entry.metadata()?.len(),
+        });
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(files)
+}
+
+fn plain_name(entry: &fs::DirEntry) -> std::io::Result<String> {
+    entry
+        .file_name()
+        .into_string()
+        .map_err(|name| std::io::Error::other(format!("the file name {name:?} is no text")))
+}
+
+/// A checkpoint is flat; nothing of it may point elsewhere.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
 /// Syncs every file but text logs, which go.
 fn sync_files(directory: &Path) -> std::io::Result<Vec<CheckpointFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|name| std::io::Error::other(format!("the file name {name:?} is no text")))?;
+        let name = plain_name(&entry)?;
         if name.starts_with(TEXT_LOG) {
             fs::remove_file(entry.path())?;
             continue;
@@ -133,6 +160,7 @@ pub(crate) fn inspect(directory: &Path) -> Result<(String, CheckpointMeta), Stor
         log_id,
         membership,
         revision,
+        feature_level,
         ..
     } = manifest;
     Ok((
@@ -142,6 +170,8 @@ pub(crate) fn inspect(directory: &Path) -> Result<(String, CheckpointMeta), Stor
             log_id,
             membership,
             revision,
+            feature_level: FeatureLevel::new(feature_level),
+            state_hash: Bytes::new(),
         },
     ))
 }
@@ -194,6 +224,13 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Replaces a small file, whole or not at all as far as a kill goes; not synced.
+pub(crate) fn write_replaced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    fs::rename(&new, path)
 }
 
 /// Makes names in a directory durable.

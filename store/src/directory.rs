@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, sync_directory, write_synced};
+use crate::engine::damage::Damage;
 use crate::engine::disk::DiskEngine;
 use crate::read::cut::position;
 use crate::store::{CheckpointMeta, StoreError};
@@ -20,13 +21,20 @@ const GENERATION: &str = "generation-";
 /// See the module.
 pub(crate) struct StateDirectory {
     path: PathBuf,
+    damage: Damage,
 }
 
 impl StateDirectory {
     /// Opens the current state, or creates the first one; removes what an interrupted installation left.
     pub fn open(path: &Path) -> Result<(StateDirectory, DiskEngine), StoreError> {
-        let directory = StateDirectory { path: path.to_owned() };
+        let directory = StateDirectory {
+            path: path.to_owned(),
+            damage: Damage::of(path.to_owned()),
+        };
         fs::create_dir_all(path).map_err(|error| directory.failed("creating", error))?;
+        if let Some(what) = directory.damage.marked() {
+            return Err(StoreError::Corrupt(format!("an earlier run found it damaged: {what}")));
+        }
         let current = match directory.pointer()? {
             Some(current) => current,
             None => directory.create_first()?,
@@ -40,13 +48,19 @@ impl StateDirectory {
             tracing::info!(directory = %leftover.display(), "removing a state that is not current");
             fs::remove_dir_all(&leftover).map_err(|error| directory.failed("cleaning", error))?;
         }
-        let engine = DiskEngine::open(&path.join(name(current)))?;
+        let engine = DiskEngine::open(&path.join(name(current)), &directory.damage)?;
         Ok((directory, engine))
+    }
+
+    /// Told of damage found while it runs.
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 
     /// Makes a checkpoint the current state. Until the pointer is replaced the old state counts, afterwards the new one; a crash at any
     /// moment leaves one of them, and the other is removed at the next start.
     pub fn install(&self, checkpoint: &Path) -> Result<(DiskEngine, CheckpointMeta), StoreError> {
+        fail::fail_point!("store::before-install");
         let meta = checkpoint::inspect_for(checkpoint, checkpoint::ROCKSDB)?;
         let generation = self.generations()?.into_iter().max().unwrap_or_default() + 1;
         let target = self.path.join(name(generation));
@@ -68,12 +82,14 @@ impl StateDirectory {
             }
         })?;
         // From here on nothing is deleted, whatever fails: either of the two may be what the disk says is current.
+        fail::fail_point!("store::before-swap");
         self.point_to(generation)?;
+        fail::fail_point!("store::after-swap");
         Ok((engine, meta))
     }
 
     fn prepare(&self, target: &Path, meta: &CheckpointMeta) -> Result<DiskEngine, StoreError> {
-        let engine = DiskEngine::open(target)?;
+        let engine = DiskEngine::open(target, &self.damage)?;
         checkpoint::compare(&engine, meta)?;
         checkpoint::remove_manifest(target).map_err(|error| self.failed("installing into", error))?;
         Ok(engine)
@@ -84,16 +100,18 @@ impl StateDirectory {
     fn create_first(&self) -> Result<u64, StoreError> {
         for generation in self.generations()? {
             let found = self.path.join(name(generation));
-            let started = DiskEngine::open(&found).and_then(|engine| position(&engine))?.started;
+            let started = DiskEngine::create(&found, &Damage::unwatched())
+                .and_then(|engine| position(&engine))?
+                .started;
             if started {
                 return Err(StoreError::Corrupt(format!(
-                    "{} holds a state but no file {POINTER} names it; stop this node and give it back its data directory as it last was, or start a new cluster",
+                    "{} holds a state but no file {POINTER} names it; stop this node and give it back its data directory as it last was, or start it with an empty one and say `blox member replace` with its name to one of the others",
                     found.display()
                 )));
             }
             fs::remove_dir_all(&found).map_err(|error| self.failed("cleaning", error))?;
         }
-        drop(DiskEngine::open(&self.path.join(name(1)))?);
+        drop(DiskEngine::create(&self.path.join(name(1)), &self.damage)?);
         sync_directory(checkpoint::parent(&self.path)).map_err(|error| self.failed("syncing the parent of", error))?;
         self.point_to(1)?;
         Ok(1)
@@ -110,15 +128,15 @@ impl StateDirectory {
     }
 
     fn pointer(&self) -> Result<Option<u64>, StoreError> {
-        let text = match fs::read_to_string(self.path.join(POINTER)) {
-            Ok(text) => text,
+        let text = match fs::read(self.path.join(POINTER)) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.failed("reading the pointer in", error)),
         };
         let generation = number(&text).filter(|generation| self.path.join(name(*generation)).is_dir());
         generation.map(Some).ok_or_else(|| {
             StoreError::Corrupt(format!(
-                "{POINTER} in {} names {text:?}, which is not there; stop this node and give it back its data directory as it last was, or start a new cluster",
+                "{POINTER} in {} names {text:?}, which is not there; stop this node and give it back its data directory as it last was, or start it with an empty one and say `blox member replace` with its name to one of the others",
                 self.path.display()
             ))
         })
@@ -136,6 +154,36 @@ impl StateDirectory {
 
     fn failed(&self, doing: &str, error: std::io::Error) -> StoreError {
         StoreError::storage(format!("{doing} the state directory {}", self.path.display()), error)
+    }
+}
+
+/// Puts a damaged state aside, in place of one that was put aside before, so that an empty one can be opened; whoever asks for it knows where
+/// the state comes from anew. Says where it went.
+pub(crate) fn put_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let aside = aside(path);
+    let go = || -> std::io::Result<()> {
+        remove_if_there(&aside)?;
+        fs::rename(path, &aside)?;
+        checkpoint::sync_directory(checkpoint::parent(path))
+    };
+    go().map_err(|error| StoreError::storage(format!("putting aside the damaged state {}", path.display()), error))?;
+    Ok(aside)
+}
+
+/// Removes what [`put_aside`] left.
+pub(crate) fn forget_aside(path: &Path) -> Result<(), StoreError> {
+    let aside = aside(path);
+    remove_if_there(&aside).map_err(|error| StoreError::storage(format!("removing {}", aside.display()), error))
+}
+
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("damaged")
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,9 @@
 //!   environments stands in `commands`, what an observation does to a record in [`records`];
 //! - `read`: cuts at the head or at an older revision, lists in the order of ARNs, the history;
 //! - `ring`: the newest changes in memory, for watchers that keep up;
-//! - `checkpoint`, `directory`: what is sent to a node that fell behind, and how it takes the state's place.
+//! - `hashes`: the chained state hash at fixed log indexes, which nodes compare;
+//! - `checkpoint`, `directory`: what is sent to a node that fell behind, and how it takes the state's place;
+//! - [`backup`]: the same in one file, to found a new cluster with; `feature_level`: what may be written beside nodes of other versions.
 //!
 //! A write: a command in a log entry -> `apply` (overlay over the engine) -> one batch with data, left-behind values, history, indexes and
 //! position -> the batch is written -> new views see it -> the ring has it -> watchers and waiters are woken.
@@ -21,11 +23,14 @@
 //! The crate does no network I/O, and `apply` reads no clock, no random number and no environment: the same log gives the same bytes.
 
 mod apply;
+pub mod backup;
 mod checkpoint;
 mod commands;
 mod directory;
 mod encoding;
 mod engine;
+mod feature_level;
+mod hashes;
 pub mod key;
 pub mod proto;
 mod read;
@@ -35,6 +40,9 @@ pub mod store;
 pub mod view;
 pub mod watch;
 
+pub use engine::FileSizes;
+pub use feature_level::FeatureLevel;
+pub use hashes::{HASH_INTERVAL_ENTRIES, HashPoint};
 pub use key::{Key, Kind};
 pub use store::{AppliedEntry, CheckpointMeta, Fingerprint, HistoryLimits, LogEntry, Progress, Store, StoreError};
 pub use view::{ClusterSelector, Record, ResourceFilter, ResourceIter, View, ViewError};

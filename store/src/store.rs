@@ -1,13 +1,15 @@
 //! The store of one node: opened once, applied to by consensus, read by everyone.
 
-use std::path::Path;
+mod anew;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use blox_runtime::watch;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::Revision;
 use crate::apply;
@@ -16,13 +18,21 @@ use crate::directory::StateDirectory;
 use crate::encoding::meta;
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{Engine, Family, Write};
+use crate::engine::{Engine, Family, FileSizes, ScanLimit, Write};
+use crate::feature_level::FeatureLevel;
+use crate::hashes::{HashPoint, HashRing};
 use crate::proto::{Outcome, Position, QuarantinedMessage, ReconcilePass, SessionRecord, SourceStatus};
 use crate::read::Cut;
 use crate::read::cut::position;
 use crate::ring::{RING_BYTES_MAX, Ring};
 use crate::view::{View, ViewError};
 use crate::watch::{WatchEnd, WatchRequest, Watcher};
+
+/// A checkpoint is verified in steps of this.
+const VERIFY_STEP: ScanLimit = ScanLimit {
+    count: 4_096,
+    bytes: 1 << 20,
+};
 
 /// What went wrong with the storage. Fatal to the node: never retried, never acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +48,8 @@ pub enum StoreError {
     /// Bytes that cannot be what we wrote.
     #[error("corrupt state: {0}")]
     Corrupt(String),
-    /// A command of a newer version of Blox.
-    #[error("{0}: this node is older than the cluster's state; upgrade it")]
+    /// What a newer version of Blox wrote.
+    #[error("{0}: this node is older than the cluster's state; start it with the version that the others run")]
     Unknown(String),
 }
 
@@ -96,6 +106,10 @@ pub struct CheckpointMeta {
     pub membership: Bytes,
     /// The state's revision.
     pub revision: Revision,
+    /// The state's feature level.
+    pub feature_level: FeatureLevel,
+    /// The state's chained hash, 16 bytes; empty where only a manifest was read.
+    pub state_hash: Bytes,
 }
 
 /// Chained hash of everything applied so far: equal on all nodes at the same applied index.
@@ -138,6 +152,8 @@ pub struct Store {
 
 pub(crate) struct Inner {
     place: PlaceOfState,
+    /// The newest feature level this node knows.
+    known_level: FeatureLevel,
     /// Held while entries are applied, and while the state is replaced.
     writer: Mutex<Writer>,
     /// The engine readers take snapshots of.
@@ -146,7 +162,10 @@ pub(crate) struct Inner {
     /// that has returned.
     head: ArcSwapOption<Cut>,
     pub(crate) ring: Mutex<Ring>,
+    hashes: Mutex<HashRing>,
     oldest_revision: AtomicU64,
+    /// The state's, as its number.
+    feature_level: AtomicU32,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -164,13 +183,17 @@ enum PlaceOfState {
 }
 
 impl Inner {
-    fn new(place: PlaceOfState, engine: Arc<dyn Engine>) -> Result<Inner, StoreError> {
+    fn new(place: PlaceOfState, engine: Arc<dyn Engine>, known_level: FeatureLevel) -> Result<Inner, StoreError> {
         check_format(&*engine)?;
         let position = position(&*engine)?;
+        check_level("the state", FeatureLevel::new(position.feature_level), known_level)?;
         Ok(Inner {
             place,
+            known_level,
             ring: Mutex::new(Ring::new(position.revision, RING_BYTES_MAX)),
+            hashes: Mutex::default(),
             oldest_revision: AtomicU64::new(position.oldest_revision),
+            feature_level: AtomicU32::new(position.feature_level),
             progress: watch::Sender::new(progress_of(&position)),
             head: ArcSwapOption::empty(),
             engine: Mutex::new(Arc::clone(&engine)),
@@ -210,6 +233,7 @@ impl Inner {
             self.head.store(None);
         }
         self.oldest_revision.store(position.oldest_revision, Ordering::Release);
+        self.feature_level.store(position.feature_level, Ordering::Release);
         tell(&mut self.ring.lock());
         self.progress.send_replace(progress_of(position));
     }
@@ -237,21 +261,67 @@ fn check_format(engine: &dyn Engine) -> Result<(), StoreError> {
     }
 }
 
+/// Refuses what a newer version wrote.
+fn check_level(what: &str, found: FeatureLevel, known: FeatureLevel) -> Result<(), StoreError> {
+    if found <= known {
+        return Ok(());
+    }
+    Err(StoreError::Unknown(format!(
+        "{what} has feature level {found}, this version of blox knows up to {known}"
+    )))
+}
+
 impl Store {
     /// Opens (or creates) the state under `directory` with RocksDB.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
+        Store::open_knowing(directory, FeatureLevel::NEWEST)
+    }
+
+    /// As [`Store::open`], by a node that knows feature levels up to `known`: tests pretend to be of another version.
+    pub fn open_knowing(directory: &Path, known: FeatureLevel) -> Result<Store, StoreError> {
         let (place, engine) = StateDirectory::open(directory)?;
         Ok(Store {
-            inner: Arc::new(Inner::new(PlaceOfState::Disk(place), Arc::new(engine))?),
+            inner: Arc::new(Inner::new(PlaceOfState::Disk(place), Arc::new(engine), known)?),
         })
+    }
+
+    /// Puts a damaged state aside so that [`Store::open`] begins an empty one in its place: for who can fill it again. Says where it went.
+    pub fn put_aside(directory: &Path) -> Result<PathBuf, StoreError> {
+        crate::directory::put_aside(directory)
+    }
+
+    /// Removes a damaged state that was put aside earlier.
+    pub fn forget_aside(directory: &Path) -> Result<(), StoreError> {
+        crate::directory::forget_aside(directory)
+    }
+
+    /// Told when a read or write finds the state damaged: nothing can be relied on from there on, and the process must end.
+    pub fn damage(&self) -> watch::Receiver<Option<String>> {
+        match &self.inner.place {
+            PlaceOfState::Disk(place) => place.damage().watch(),
+            PlaceOfState::Memory => watch::Sender::new(None).subscribe(),
+        }
     }
 
     /// An empty state in memory.
     pub fn in_memory() -> Store {
-        let inner = Inner::new(PlaceOfState::Memory, Arc::new(MemoryEngine::default()));
+        let inner = Inner::new(
+            PlaceOfState::Memory,
+            Arc::new(MemoryEngine::default()),
+            FeatureLevel::NEWEST,
+        );
         Store {
             inner: Arc::new(inner.expect("an empty memory engine cannot fail")),
         }
+    }
+
+    /// A state in memory as a power cut leaves it to the next start: what was flushed last. `None`: this one is on disk.
+    pub fn after_power_cut(&self) -> Result<Option<Store>, StoreError> {
+        let Some(engine) = self.inner.engine.lock().after_power_cut() else {
+            return Ok(None);
+        };
+        let inner = Arc::new(Inner::new(PlaceOfState::Memory, engine, FeatureLevel::NEWEST)?);
+        Ok(Some(Store { inner }))
     }
 
     /// Applies entries in order as one write batch: data, indexes, history, applied position, membership, revision. (As several, each of
@@ -270,12 +340,13 @@ impl Store {
         }
         let mut outcomes = Vec::with_capacity(entries.len());
         while let Some(rest) = entries.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
-            let applied = apply::apply(&*writer.engine, writer.position.clone(), rest)?;
+            let applied = apply::apply(&*writer.engine, writer.position.clone(), rest, self.inner.known_level)?;
             if let Err(error) = writer.engine.write(&applied.batch) {
                 writer.failed = true;
                 return Err(error);
             }
             writer.position = applied.position;
+            self.inner.hashes.lock().extend(applied.hashes);
             self.inner
                 .publish(&writer.position, None, |ring| ring.push(applied.changes));
             outcomes.extend(applied.outcomes);
@@ -328,6 +399,26 @@ impl Store {
     /// The oldest revision a watch may start from and a view may be read at.
     pub fn oldest_revision(&self) -> Revision {
         self.inner.oldest_revision()
+    }
+
+    /// What may be written now, see [`FeatureLevel`].
+    pub fn feature_level(&self) -> FeatureLevel {
+        FeatureLevel::new(self.inner.feature_level.load(Ordering::Acquire))
+    }
+
+    /// The newest feature level this node knows.
+    pub fn known_feature_level(&self) -> FeatureLevel {
+        self.inner.known_level
+    }
+
+    /// The gate: whether what came with feature level `since` may be written already. Asked by whoever would write it.
+    pub fn may_write(&self, since: FeatureLevel) -> bool {
+        self.feature_level() >= since
+    }
+
+    /// The revision to which a restore from a backup raised this state; 0: it was never restored.
+    pub fn restored_revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.inner.head()?.position.restored_revision)
     }
 
     /// The revision to compact to so that the history stays within `limits`; `None` while it does.
@@ -395,10 +486,28 @@ impl Store {
         })
     }
 
+    /// The chained hash at the newest indexes that [`crate::HASH_INTERVAL_ENTRIES`] divides, oldest first: of what this process has
+    /// applied to this state.
+    pub fn recent_hashes(&self) -> Vec<HashPoint> {
+        self.inner.hashes.lock().points()
+    }
+
     /// Makes all that was applied so far durable. Blocking.
     pub fn flush(&self) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.inner.engine.lock());
         engine.flush()
+    }
+
+    /// Bytes that a flush, and so a checkpoint, would write: they need room on disk a second time.
+    pub fn unflushed_bytes(&self) -> u64 {
+        let engine = Arc::clone(&self.inner.engine.lock());
+        engine.unflushed_bytes()
+    }
+
+    /// What its files hold, for the metrics page.
+    pub fn file_sizes(&self) -> FileSizes {
+        let engine = Arc::clone(&self.inner.engine.lock());
+        engine.file_sizes()
     }
 
     /// Writes a checkpoint (hard links where it can) into `directory`, which must not exist yet; durable when it returns. Blocking.
@@ -419,9 +528,30 @@ impl Store {
         checkpoint::inspect(directory).map(|(_, meta)| meta)
     }
 
+    /// Reads a whole checkpoint: an error where a file or a block in it is damaged. Blocking, and as long as the checkpoint is large.
+    pub fn verify(directory: &Path) -> Result<(), StoreError> {
+        let (kind, _) = checkpoint::inspect(directory)?;
+        let engine: Arc<dyn Engine> = match kind.as_str() {
+            checkpoint::ROCKSDB => Arc::new(DiskEngine::open_read_only(directory)?),
+            _ => Arc::new(MemoryEngine::load(directory)?),
+        };
+        for family in Family::ALL {
+            let mut from = Bytes::new();
+            loop {
+                let pairs = engine.scan(family, &from, &[], VERIFY_STEP)?;
+                let Some((last, _)) = pairs.last() else { break };
+                // The least key above the last.
+                from = [last.as_ref(), &[0]].concat().into();
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces the whole state by the checkpoint in `directory` (which is moved away), crash-atomically; readers that hold a view finish on
     /// the old state. Blocking.
     pub fn install(&self, directory: &Path) -> Result<CheckpointMeta, StoreError> {
+        let promised = Store::inspect(directory)?;
+        check_level("the snapshot", promised.feature_level, self.inner.known_level)?;
         let mut writer = self.inner.writer.lock();
         let (engine, meta) = match &self.inner.place {
             PlaceOfState::Disk(place) => {
@@ -434,6 +564,7 @@ impl Store {
             }
         };
         let position = position(&*engine)?;
+        self.inner.hashes.lock().clear();
         self.inner
             .publish(&position, Some(&engine), |ring| ring.restart(position.revision));
         let replaced = std::mem::replace(

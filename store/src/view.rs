@@ -139,6 +139,11 @@ impl View {
         self.cut.position.elapsed_ms
     }
 
+    /// The revision to which a restore from a backup raised the state; 0: it was never restored.
+    pub fn restored_revision(&self) -> Revision {
+        self.cut.position.restored_revision
+    }
+
     /// Any key's value at the view's revision.
     pub fn get(&self, key: &Key) -> Result<Option<StoredValue>, StoreError> {
         self.cut.get(key)

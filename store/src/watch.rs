@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use blox_runtime::watch;
 
 use crate::Revision;
 use crate::engine::ScanLimit;
@@ -205,6 +205,10 @@ impl Watcher {
         let oldest = cut.position.oldest_revision;
         if from < oldest {
             return Err(WatchEnd::Compacted { asked: from, oldest });
+        }
+        if from == cut.position.restored_revision {
+            // The state was raised to it; nothing changed with it.
+            return Ok((Vec::new(), from));
         }
         let mut wanted = Vec::new();
         let (mut bytes, mut through) = (0, self.delivered);

@@ -34,6 +34,7 @@ pub(super) fn compact(transaction: &mut Transaction<'_>, revision: Revision) -> 
         return refusal(RefusalCode::Invalid, message, position.revision.to_string());
     }
     position.oldest_revision = position.oldest_revision.max(revision);
+    fail::fail_point!("store::compacting");
     outcome(Answer::Done(Done {}))
 }
 
@@ -54,6 +55,7 @@ pub(super) fn sweep(transaction: &mut Transaction<'_>, revision_before: Revision
     } as usize;
     let from = encoding::history_key(position.swept_revision, 0);
     let until = encoding::history_key(position.oldest_revision, 0);
+    fail::fail_point!("store::sweeping");
     let records = transaction.overlay.scan(Family::History, &from, &until, limit)?;
     transaction.position.swept_revision = match records.last() {
         Some((last, _)) if records.len() >= limit => revision_of(last)?,

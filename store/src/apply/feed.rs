@@ -82,11 +82,15 @@ pub(super) fn report(transaction: &mut Transaction<'_>, report: &ReportSource) -
         let earlier = earlier
             .map(|bytes| decode::<ReconcilePass>(bytes, "a reconcile pass"))
             .transpose()?;
-        if earlier.is_none_or(|earlier| earlier.ended_at_ms <= pass.ended_at_ms) {
-            transaction
-                .overlay
-                .write(Family::Meta, key, Some(pass.encode_to_vec().into()));
-        }
+        let settled = pass.missing == 0 || earlier.as_ref().is_some_and(|earlier| earlier.settled);
+        let shown = earlier.filter(|earlier| earlier.ended_at_ms > pass.ended_at_ms);
+        let pass = ReconcilePass {
+            settled,
+            ..shown.unwrap_or_else(|| pass.clone())
+        };
+        transaction
+            .overlay
+            .write(Family::Meta, key, Some(pass.encode_to_vec().into()));
     }
     Ok(outcome(Answer::Done(Done {})))
 }

@@ -3,10 +3,12 @@
 
 mod compaction;
 mod expiry;
+mod feature_level;
 mod feed;
 mod idempotency;
 mod indexes;
 mod overlay;
+mod restore;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -18,11 +20,14 @@ use bytes::Bytes;
 use prost::Message;
 
 pub(crate) use compaction::compaction_target;
+pub(crate) use restore::restore;
 pub(crate) use transaction::Transaction;
 
 use crate::commands;
 use crate::encoding::meta;
 use crate::engine::{Engine, Family, Write};
+use crate::feature_level::FeatureLevel;
+use crate::hashes::{HASH_INTERVAL_ENTRIES, HashPoint};
 use crate::proto::{Command, Entry, Outcome, Position, Refusal, RefusalCode, command::Operation, outcome};
 use crate::ring::{Cause, RingChange};
 use crate::store::{AppliedEntry, LogEntry, StoreError};
@@ -38,16 +43,31 @@ pub(crate) struct Applied {
     pub position: Position,
     /// For watchers, in order.
     pub changes: Vec<Arc<RingChange>>,
+    /// The chained hash at each index of theirs that is kept for comparison, in order.
+    pub hashes: Vec<HashPoint>,
     /// One an entry; fewer than were given: the batch is full, and the rest comes in another.
     pub outcomes: Vec<AppliedEntry>,
 }
 
 /// Applies entries to the state at `position`: all of them, or as many as one batch holds, one at least.
-pub(crate) fn apply(engine: &dyn Engine, position: Position, entries: &[LogEntry]) -> Result<Applied, StoreError> {
-    let mut transaction = Transaction::new(engine, position);
+/// `known`: the newest feature level this node knows.
+pub(crate) fn apply(
+    engine: &dyn Engine,
+    position: Position,
+    entries: &[LogEntry],
+    known: FeatureLevel,
+) -> Result<Applied, StoreError> {
+    let mut transaction = Transaction::new(engine, position, known);
     let mut outcomes = Vec::with_capacity(entries.len());
+    let mut hashes = Vec::new();
     for entry in entries {
         outcomes.push(apply_entry(&mut transaction, entry)?);
+        if entry.index.is_multiple_of(HASH_INTERVAL_ENTRIES) {
+            hashes.push(HashPoint {
+                index: entry.index,
+                hash: transaction.overlay.hash(),
+            });
+        }
         if transaction.overlay.bytes() >= BATCH_BYTES_MAX {
             break;
         }
@@ -58,6 +78,7 @@ pub(crate) fn apply(engine: &dyn Engine, position: Position, entries: &[LogEntry
         batch: overlay.into_batch(),
         position,
         changes,
+        hashes,
         outcomes,
     })
 }
@@ -81,11 +102,21 @@ fn apply_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) -> Result<Ap
             .overlay
             .write_unhashed(Family::Meta, meta::MEMBERSHIP, membership.clone());
     }
+    if diverges() {
+        let key = Bytes::from_static(b"diverged");
+        transaction.overlay.write(Family::Meta, key, Some(Bytes::new()));
+    }
     transaction.write_sources();
     compaction::mark(transaction);
     compaction::sweep(transaction, revision_before)?;
     finish_entry(transaction, entry);
     Ok(AppliedEntry { outcomes })
+}
+
+/// Whether a test has this node write what the others do not.
+fn diverges() -> bool {
+    fail::fail_point!("store::diverge", |_| true);
+    false
 }
 
 fn apply_payload(transaction: &mut Transaction<'_>, index: u64, payload: Bytes) -> Result<Vec<Outcome>, StoreError> {
@@ -95,15 +126,20 @@ fn apply_payload(transaction: &mut Transaction<'_>, index: u64, payload: Bytes) 
     entry
         .commands
         .into_iter()
-        .map(|command| apply_command(transaction, wall_time_ms, command))
+        .map(|command| apply_command(transaction, index, wall_time_ms, command))
         .collect()
 }
 
 fn apply_command(
     transaction: &mut Transaction<'_>,
+    index: u64,
     wall_time_ms: i64,
     mut command: Command,
 ) -> Result<Outcome, StoreError> {
+    // Before anything else: what a node that knows it would do with it is not known here.
+    if command.operation.is_none() {
+        return feature_level::unknown_command(transaction, index, &command);
+    }
     transaction.set_cause(Cause {
         actor: std::mem::take(&mut command.actor).into(),
         request_id: std::mem::take(&mut command.request_id).into(),
@@ -132,10 +168,9 @@ fn apply_command(
 
 fn execute(transaction: &mut Transaction<'_>, command: &Command) -> Result<Outcome, StoreError> {
     let Some(operation) = &command.operation else {
-        return Err(StoreError::Unknown(format!(
-            "a command of session {} whose operation this version does not know",
-            command.session
-        )));
+        return Err(StoreError::Corrupt(
+            "a command without an operation was to be executed".to_owned(),
+        ));
     };
     match operation {
         Operation::OpenSession(open) => session::open(transaction, open),
@@ -143,12 +178,21 @@ fn execute(transaction: &mut Transaction<'_>, command: &Command) -> Result<Outco
         Operation::ReportSource(report) => feed::report(transaction, report),
         Operation::Compact(compact) => Ok(compaction::compact(transaction, compact.revision)),
         Operation::Expire(expire) => expiry::expire(transaction, expire.limit),
+        Operation::RaiseFeatureLevel(raise) => feature_level::raise(transaction, raise),
         _ => commands::execute(transaction, command),
     }
 }
 
 fn finish_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) {
     let (overlay, position) = (&mut transaction.overlay, &mut transaction.position);
+    finish_hash(overlay, position);
+    position.started = true;
+    position.applied_index = entry.index;
+    position.log_id = entry.log_id.clone();
+}
+
+/// Takes the position into the hash, and the hash into the position.
+fn finish_hash(overlay: &mut overlay::Overlay<'_>, position: &mut Position) {
     for number in [
         position.revision,
         position.oldest_revision,
@@ -161,9 +205,6 @@ fn finish_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) {
         overlay.hash_number(number);
     }
     position.state_hash = Bytes::copy_from_slice(&overlay.hash().to_be_bytes());
-    position.started = true;
-    position.applied_index = entry.index;
-    position.log_id = entry.log_id.clone();
 }
 
 /// An outcome without a revision yet.

@@ -9,9 +9,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::apply;
 use crate::encoding::Index;
+use crate::engine::damage::Damage;
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Family, Pair, Reader, ScanLimit};
+use crate::feature_level::FeatureLevel;
 use crate::proto::command::Operation;
 use crate::proto::{Command, Compact, DeleteKey, Entry, Expire, HistoryRecord, Position, PutKey};
 use crate::store::{LogEntry, Store};
@@ -66,7 +68,7 @@ fn delete(key: u32) -> Operation {
 fn run(engine: &dyn Engine, entries: &[LogEntry], group: usize) -> Position {
     let mut position = Position::default();
     for entries in entries.chunks(group) {
-        let applied = apply(engine, position, entries).expect("applies");
+        let applied = apply(engine, position, entries, FeatureLevel::NEWEST).expect("applies");
         engine.write(&applied.batch).expect("writes");
         position = applied.position;
     }
@@ -96,7 +98,7 @@ fn every_family_is_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut engines: Vec<(Arc<dyn Engine>, Position)> = Vec::new();
     for group in [1, 3, log.len()] {
-        let disk = DiskEngine::open(&directory.path().join(group.to_string())).expect("opens");
+        let disk = DiskEngine::create(&directory.path().join(group.to_string()), &Damage::unwatched()).expect("opens");
         for engine in [Arc::new(MemoryEngine::default()) as Arc<dyn Engine>, Arc::new(disk)] {
             let position = run(&*engine, &log, group);
             engines.push((engine, position));
@@ -141,7 +143,7 @@ fn large_effects_are_written_in_parts() {
 
     let engine = MemoryEngine::default();
     let position = run(&engine, &puts, 1);
-    let part = apply(&engine, position, &deletes).expect("applies");
+    let part = apply(&engine, position, &deletes, FeatureLevel::NEWEST).expect("applies");
     let bytes: usize = part
         .batch
         .iter()
@@ -211,6 +213,7 @@ fn sweeping_leaves_one_value_before() {
             entry(100, vec![Operation::Compact(Compact { revision: 93 })]),
             entry(101, vec![]),
         ],
+        FeatureLevel::NEWEST,
     );
     engine.write(&applied.expect("applies").batch).expect("writes");
     assert_eq!(everything(&engine, Family::History).len(), 1);

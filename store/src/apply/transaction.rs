@@ -12,6 +12,7 @@ use super::overlay::Overlay;
 use crate::Revision;
 use crate::encoding::{self, Index, age_key, meta};
 use crate::engine::{Engine, Family};
+use crate::feature_level::FeatureLevel;
 use crate::key::{Key, Kind};
 use crate::proto::{HistoryRecord, Position, SourceStatus, StoredValue, Tombstone, stored_value};
 use crate::ring::{Cause, RingChange, SharedValue};
@@ -21,6 +22,8 @@ use crate::store::StoreError;
 pub(crate) struct Transaction<'a> {
     pub(super) overlay: Overlay<'a>,
     pub(super) position: Position,
+    /// The newest feature level this node knows.
+    pub(super) known: FeatureLevel,
     sources: BTreeMap<String, LoadedSource>,
     changes: Vec<Arc<RingChange>>,
     cause: Arc<Cause>,
@@ -41,10 +44,11 @@ pub(crate) fn decode<T: Message + Default>(bytes: Bytes, what: &str) -> Result<T
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, position: Position) -> Transaction<'a> {
+    pub(super) fn new(engine: &'a dyn Engine, position: Position, known: FeatureLevel) -> Transaction<'a> {
         Transaction {
             overlay: Overlay::new(engine),
             position,
+            known,
             sources: BTreeMap::new(),
             changes: Vec::new(),
             cause: Arc::default(),

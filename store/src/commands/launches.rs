@@ -63,6 +63,22 @@ pub(crate) fn take_over_launches(transaction: &mut Transaction<'_>) -> Result<()
     Ok(())
 }
 
+/// A backup was restored: what the calls of open launches came to is for this cluster to look up from the beginning.
+pub(crate) fn restore_launches(transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
+    for (key, launch) in load_all::<LaunchRecord>(transaction, Kind::Launch, b"")? {
+        if is_open(&launch) {
+            let restored = LaunchRecord {
+                state: LaunchState::Unknown as i32,
+                reason: "it was open when the backup was taken".to_owned(),
+                first_empty_lookup_elapsed_ms: 0,
+                ..launch
+            };
+            transaction.put(&key, Body::Launch(restored), None)?;
+        }
+    }
+    Ok(())
+}
+
 fn may_intend(
     transaction: &Transaction<'_>,
     environments: &[EnvironmentRecord],

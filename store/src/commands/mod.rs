@@ -16,7 +16,7 @@ mod user_keys;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use launches::take_over_launches;
+pub(crate) use launches::{restore_launches, take_over_launches};
 
 use crate::apply::Transaction;
 use crate::proto::command::Operation;
@@ -29,7 +29,7 @@ pub(crate) fn execute(transaction: &mut Transaction<'_>, command: &Command) -> R
     let operation = command
         .operation
         .as_ref()
-        .ok_or_else(|| StoreError::Unknown("the log holds a command of an unknown kind".to_owned()))?;
+        .ok_or_else(|| StoreError::Corrupt("a command without an operation was to be executed".to_owned()))?;
     let answer = match operation {
         Operation::Observe(observe) => observe::observe(transaction, observe),
         Operation::ForgetResources(forget) => forget::forget_resources(transaction, forget),
@@ -50,7 +50,8 @@ pub(crate) fn execute(transaction: &mut Transaction<'_>, command: &Command) -> R
         | Operation::QuarantineMessages(_)
         | Operation::ReportSource(_)
         | Operation::Compact(_)
-        | Operation::Expire(_) => {
+        | Operation::Expire(_)
+        | Operation::RaiseFeatureLevel(_) => {
             unreachable!("the apply loop handles sessions, sources and maintenance itself")
         }
     }?;

@@ -5,9 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
@@ -15,7 +16,9 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
-use super::{Engine, Family, Pair, Reader, ScanLimit, Write};
+use super::damage::{Damage, opening};
+use super::manifest_note::ManifestNote;
+use super::{Engine, Family, FileSizes, Pair, Reader, ScanLimit, Write};
 use crate::store::StoreError;
 
 /// Uncompressed blocks kept in memory, all families together.
@@ -38,6 +41,8 @@ const BACKGROUND_PERIOD_US: i64 = 100_000;
 const BACKGROUND_FAIRNESS: i32 = 10;
 /// Threads for flushes and compactions.
 const BACKGROUND_THREADS: i32 = 2;
+/// The manifest is looked at with every 16th write or so: it changes with flushes and compactions only.
+const WRITES_PER_NOTE: u64 = 16;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
 /// RocksDB's own text logs kept.
@@ -50,6 +55,10 @@ pub(crate) struct DiskEngine {
     // Order matters: the database closes before its files may go.
     database: DB,
     files: Files,
+    damage: Damage,
+    /// `None`: nothing here changes.
+    note: Option<Mutex<ManifestNote>>,
+    writes: AtomicU64,
 }
 
 /// The directory of an engine, deleted on drop when a newer one has taken its place.
@@ -70,26 +79,47 @@ impl Drop for Files {
 }
 
 impl DiskEngine {
-    /// Opens the database in `directory`, or creates it.
-    pub fn open(directory: &Path) -> Result<DiskEngine, StoreError> {
+    /// Creates an empty database in `directory`; one that was begun there and never finished is completed.
+    pub fn create(directory: &Path, damage: &Damage) -> Result<DiskEngine, StoreError> {
         let mut options = database_options()?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         let database = DB::open_cf_descriptors(&options, directory, families())
-            .map_err(|error| StoreError::storage(format!("opening the state in {}", directory.display()), error))?;
-        Ok(DiskEngine::of(database, directory))
+            .map_err(|error| StoreError::storage(format!("creating the state in {}", directory.display()), error))?;
+        DiskEngine::noted(database, directory, damage)
+    }
+
+    /// Opens the database in `directory`. Nothing of it that is missing is made up for: an empty family in place of a lost one would be
+    /// another state.
+    pub fn open(directory: &Path, damage: &Damage) -> Result<DiskEngine, StoreError> {
+        ManifestNote::check(directory)?;
+        let database = DB::open_cf_descriptors(&database_options()?, directory, families())
+            .map_err(|error| opening(format!("opening the state in {}", directory.display()), &error))?;
+        DiskEngine::noted(database, directory, damage)
+    }
+
+    fn noted(database: DB, directory: &Path, damage: &Damage) -> Result<DiskEngine, StoreError> {
+        let note = ManifestNote::begin(directory)
+            .map_err(|error| StoreError::storage(format!("noting the manifest in {}", directory.display()), error))?;
+        Ok(DiskEngine {
+            note: Some(Mutex::new(note)),
+            ..DiskEngine::of(database, directory, damage.clone())
+        })
     }
 
     /// Opens a checkpoint to look at it; nothing in it changes.
     pub fn open_read_only(directory: &Path) -> Result<DiskEngine, StoreError> {
         let database = DB::open_cf_descriptors_read_only(&database_options()?, directory, families(), false)
-            .map_err(|error| StoreError::storage(format!("reading the checkpoint {}", directory.display()), error))?;
-        Ok(DiskEngine::of(database, directory))
+            .map_err(|error| opening(format!("reading the checkpoint {}", directory.display()), &error))?;
+        Ok(DiskEngine::of(database, directory, Damage::unwatched()))
     }
 
-    fn of(database: DB, directory: &Path) -> DiskEngine {
+    fn of(database: DB, directory: &Path, damage: Damage) -> DiskEngine {
         DiskEngine {
             database,
+            damage,
+            note: None,
+            writes: AtomicU64::new(0),
             files: Files {
                 directory: directory.to_owned(),
                 discard: AtomicBool::new(false),
@@ -97,10 +127,29 @@ impl DiskEngine {
         }
     }
 
+    fn look_at_manifest(&self) -> Result<(), StoreError> {
+        let Some(note) = &self.note else { return Ok(()) };
+        note.lock().look().map_err(|error| {
+            StoreError::storage(
+                format!("noting the manifest in {}", self.files.directory.display()),
+                error,
+            )
+        })
+    }
+
     fn family(&self, family: Family) -> &ColumnFamily {
         self.database
             .cf_handle(family.name())
             .expect("every family is created when the database is opened")
+    }
+
+    /// A figure of RocksDB over all families. Unknown is none: nothing but a forecast depends on it.
+    fn sum(&self, property: &rocksdb::properties::PropName) -> u64 {
+        let of = |family: Family| {
+            let asked = self.database.property_int_value_cf(self.family(family), property);
+            asked.ok().flatten().unwrap_or_default()
+        };
+        Family::ALL.into_iter().map(of).sum()
     }
 
     fn doing(&self, what: &str, family: Family) -> String {
@@ -127,7 +176,7 @@ impl DiskEngine {
         }
         pairs
             .status()
-            .map_err(|error| StoreError::storage(self.doing("scanning", family), error))?;
+            .map_err(|error| self.damage.storage(self.doing("scanning", family), &error))?;
         Ok(found)
     }
 }
@@ -136,6 +185,8 @@ fn database_options() -> Result<Options, StoreError> {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // A finished write-ahead log that is missing would leave some families ahead of others.
+    options.set_track_and_verify_wals_in_manifest(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
@@ -194,7 +245,7 @@ impl Reader for DiskEngine {
         let found = self.database.get_pinned_cf(self.family(family), key);
         found
             .map(copied)
-            .map_err(|error| StoreError::storage(self.doing("reading", family), error))
+            .map_err(|error| self.damage.storage(self.doing("reading", family), &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
@@ -227,7 +278,7 @@ impl Reader for DiskSnapshot {
         let found = self.borrow_dependent().get_pinned_cf(engine.family(family), key);
         found
             .map(copied)
-            .map_err(|error| StoreError::storage(engine.doing("reading", family), error))
+            .map_err(|error| engine.damage.storage(engine.doing("reading", family), &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
@@ -262,27 +313,46 @@ impl Engine for DiskEngine {
         let mut options = WriteOptions::default();
         options.set_sync(false);
         self.database.write_opt(writes, &options).map_err(|error| {
-            StoreError::storage(
-                format!("writing to the state in {}", self.files.directory.display()),
-                error,
-            )
-        })
+            let doing = format!("writing to the state in {}", self.files.directory.display());
+            self.damage.storage(doing, &error)
+        })?;
+        if self
+            .writes
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(WRITES_PER_NOTE)
+        {
+            self.look_at_manifest()?;
+        }
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), StoreError> {
         self.database.flush_wal(true).map_err(|error| {
-            StoreError::storage(
-                format!("syncing the state in {}", self.files.directory.display()),
-                error,
-            )
-        })
+            let doing = format!("syncing the state in {}", self.files.directory.display());
+            self.damage.storage(doing, &error)
+        })?;
+        self.look_at_manifest()
     }
 
     fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError> {
         self.flush()?;
         Checkpoint::new(&self.database)
             .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
-            .map_err(|error| StoreError::storage(format!("writing the checkpoint {}", directory.display()), error))
+            .map_err(|error| {
+                let doing = format!("writing the checkpoint {}", directory.display());
+                self.damage.storage(doing, &error)
+            })
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
+    }
+
+    fn file_sizes(&self) -> FileSizes {
+        FileSizes {
+            table_bytes: self.sum(rocksdb::properties::LIVE_SST_FILES_SIZE),
+            compaction_pending_bytes: self.sum(rocksdb::properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        }
     }
 
     fn discard_when_unused(&self) {

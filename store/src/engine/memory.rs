@@ -26,6 +26,8 @@ type Families = [RedBlackTreeMapSync<Bytes, Bytes>; Family::ALL.len()];
 #[derive(Default)]
 pub(crate) struct MemoryEngine {
     families: RwLock<Families>,
+    /// As they were flushed last.
+    flushed: RwLock<Families>,
 }
 
 impl MemoryEngine {
@@ -55,6 +57,7 @@ impl MemoryEngine {
             }
         }
         Ok(MemoryEngine {
+            flushed: RwLock::new(families.clone()),
             families: RwLock::new(families),
         })
     }
@@ -132,7 +135,16 @@ impl Engine for MemoryEngine {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        *self.flushed.write() = self.families.read().clone();
         Ok(())
+    }
+
+    fn after_power_cut(&self) -> Option<Arc<dyn Engine>> {
+        let families = self.flushed.read().clone();
+        Some(Arc::new(MemoryEngine {
+            flushed: RwLock::new(families.clone()),
+            families: RwLock::new(families),
+        }))
     }
 
     fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError> {

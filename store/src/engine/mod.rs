@@ -2,7 +2,9 @@
 //!
 //! Two engines behave alike: [`disk`] (RocksDB) in a node, [`memory`] in simulations. The state's meaning lives above them.
 
+pub(crate) mod damage;
 pub(crate) mod disk;
+mod manifest_note;
 pub(crate) mod memory;
 
 use std::path::Path;
@@ -85,6 +87,15 @@ impl ScanLimit {
     };
 }
 
+/// What the files of an engine hold: figures for people, not for decisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSizes {
+    /// Bytes in tables that are read from.
+    pub table_bytes: u64,
+    /// Bytes that compaction is known to have to write again.
+    pub compaction_pending_bytes: u64,
+}
+
 /// Reading, at the head or in a snapshot.
 pub(crate) trait Reader: Send + Sync {
     /// The value of a key.
@@ -108,6 +119,21 @@ pub(crate) trait Engine: Reader {
 
     /// Writes the files of a checkpoint into `directory`, which does not exist yet. They need not be durable yet.
     fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError>;
+
+    /// What a power cut leaves: what was flushed last. Only the engine of simulations can say.
+    fn after_power_cut(&self) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
+    /// Bytes that are in memory and in the write-ahead log, and not yet in files of their own: what a flush would write.
+    fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+
+    /// What its files hold and still have to be brought into order. Only an engine with files has any.
+    fn file_sizes(&self) -> FileSizes {
+        FileSizes::default()
+    }
 
     /// Has its files deleted as soon as nobody reads from it any more.
     fn discard_when_unused(&self) {}

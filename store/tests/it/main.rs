@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod apply;
+mod backups;
 mod checkpoints;
 mod compaction;
 mod golden;
@@ -11,6 +12,8 @@ mod lists;
 mod maintenance;
 mod model;
 mod restarts;
+mod samples;
 mod support;
 mod views;
 mod watches;
+mod wire;

@@ -4,7 +4,9 @@ use blox_store::Kind;
 use blox_store::proto::outcome::Result as Answer;
 use blox_store::proto::{ReconcilePass, Removed};
 
-use crate::support::{Fed, Task, command, expire, keyed, observe, on_both_engines, put, quarantine, report};
+use crate::support::{
+    Fed, Task, command, expire, keyed, observe, on_both_engines, open, open_session, put, quarantine, report,
+};
 
 const HOUR_MS: u64 = 60 * 60 * 1_000;
 
@@ -145,6 +147,30 @@ fn idempotency_keys_expire() {
         assert!(!fed.command(keyed(put("a", "3"), "first", 2)).replayed);
         assert!(fed.command(keyed(put("a", "2"), "second", 1)).replayed);
     });
+}
+
+/// A key's day goes on over leaders and restarts, as the replicated clock does; and nothing but a command ends it.
+#[test]
+fn idempotency_keys_outlive_leaders_and_restarts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut fed = Fed::new(open(directory.path()));
+    fed.apply(open_session());
+    let first = fed.command(keyed(put("a", "1"), "key", 1));
+    fed.elapsed_ms += 23 * HOUR_MS;
+    fed.apply(open_session());
+    drop(fed);
+    let mut fed = Fed::new(open(directory.path()));
+    fed.apply(open_session());
+    let again = fed.command(keyed(put("a", "1"), "key", 1));
+    assert_eq!((again.revision, &again.result), (first.revision, &first.result));
+    fed.elapsed_ms += HOUR_MS;
+    assert!(
+        fed.command(keyed(put("a", "1"), "key", 1)).replayed,
+        "no command has said that its time is over"
+    );
+    assert_eq!(removed(&mut fed, 100).count, 1);
+    let anew = fed.command(keyed(put("a", "1"), "key", 1));
+    assert!(!anew.replayed && anew.revision > first.revision);
 }
 
 /// Beyond its limit the table forgets the oldest key, and no other.

@@ -76,3 +76,18 @@ fn copy_all(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+/// What is written stands in memory first, and in tables once a checkpoint was taken: the figures for the metrics page say both.
+#[test]
+fn file_sizes_follow_what_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut fed = Fed::new(open(directory.path()));
+    fed.puts("key", 500);
+    let before = fed.store.file_sizes().table_bytes;
+    assert!(fed.store.unflushed_bytes() > 0);
+    let beside = tempfile::tempdir().expect("a directory");
+    let checkpoint = beside.path().join("checkpoint");
+    fed.store.checkpoint(&checkpoint).expect("it can be written");
+    let sizes = fed.store.file_sizes();
+    assert!(sizes.table_bytes > before, "{before} before, then {sizes:?}");
+}
