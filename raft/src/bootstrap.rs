@@ -1,31 +1,51 @@
-//! The first start of a cluster.
+//! Nodes that are in no cluster yet: how a cluster begins, and how a node waits to be taken in by one that exists.
 //!
 //! Initial members that were never in a cluster ask each other who they are. When all of them are new and were told the same member list,
 //! the one with the lowest name founds the cluster: it draws the cluster id, numbers the members by name, writes that down and puts it
-//! into the first entry of the log. The others learn it by asking on. Exactly one founds, so that no two first entries exist. A node
-//! whose name is already taken by another incarnation has lost its disk: it is refused.
+//! into the first entry of the log. The others learn it by asking on. Exactly one founds, so that no two first entries exist.
+//!
+//! A new node that hears of a cluster that does not know its incarnation (it lost its disk, or is one more) is a *candidate* from then on:
+//! it never founds, and asks on until an operator has taken it in. A node that is not among the initial members founds nothing either.
+//!
+//! A list may name fewer than there are by now, in the end only the node itself: whoever is called by a member of a cluster under another
+//! incarnation has lost its disk, and is a candidate too. Who has nobody to ask listens for such calls before it founds alone.
 
-use std::collections::BTreeMap;
+mod introduce;
+mod judge;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver;
-use tokio::task::spawn_blocking;
-use uuid::Uuid;
+use blox_runtime::time::Instant;
+use blox_runtime::{random, spawn_blocking};
+use futures::future::join_all;
 
-use crate::codec;
 use crate::config::InitialMember;
-use crate::error::REMEDY;
 use crate::identity::{Identity, MemberIdentity, NewIdentity};
 use crate::net;
 use crate::node::Node;
-use crate::pause;
-use crate::proto::{self, identify_reply};
+use crate::proto;
+use crate::restore::{self, RestoredMark};
 use crate::types::NodeInfo;
 
-/// Between two rounds of questions, milliseconds.
+pub(crate) use introduce::introduce;
+use judge::{Answer, conclude, judge, judge_call, judge_cluster};
+
+/// Between two rounds of questions while a cluster begins, milliseconds.
 const ASK_AGAIN_MS: std::ops::RangeInclusive<u64> = 30..=120;
+/// Between two rounds of a candidate's questions, milliseconds.
+const CANDIDATE_ASKS_MS: std::ops::RangeInclusive<u64> = 300..=500;
+/// A node whose list names nobody else listens for so long before it founds a cluster alone: a live cluster that knows it under its address
+/// calls within a heartbeat (without a leader: an election time-out, without a quorum: a second), and a second later if it has to connect.
+const LISTEN_BEFORE_FOUNDING_ALONE: Duration = Duration::from_secs(3);
+/// Where elections are slow it listens for at least so many of the longest election time-outs.
+const LISTEN_ELECTIONS: u32 = 3;
+/// How often a node that waits says so, seconds.
+const REMIND_SECONDS: u64 = 10;
+/// Members of other clusters' making that a candidate asks besides those it was told of.
+const LEARNED_ADDRESSES_MAX: usize = 64;
 
 /// Why a node cannot become a member.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -50,8 +70,26 @@ pub(crate) enum Refused {
         listed: String,
     },
     #[error(
+        "`{peer}` was restored from {theirs}, this node from {ours}: empty the data directories of all initial members, restore the same file \
+         on each of them, and start again"
+    )]
+    RestoredDiffers { peer: String, ours: String, theirs: String },
+    #[error(
+        "this node's data directory was restored from a backup, and a restored node only founds a new cluster, together with the others, but \
+         {0}. To found one, stop that cluster; to take this node into it, empty its data directory first"
+    )]
+    RestoredOutside(Outsider),
+    #[error("cannot write down that this node is a member: {0}")]
+    Storage(String),
+}
+
+/// Why a candidate is none of the members, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Outsider {
+    #[error(
         "cluster {cluster_id} already has a member `{name}` (node {node_id}) with another incarnation, and this node's data directory was \
-         empty: its disk was lost or exchanged. Stop it; {REMEDY}"
+         empty: its disk was lost or exchanged, or two nodes have the same name. To give its place to this node, say `blox member replace \
+         {name}` to one of the others; if the old disk is still there, stop this node and give it back instead"
     )]
     DiskLost {
         cluster_id: String,
@@ -59,75 +97,21 @@ pub(crate) enum Refused {
         node_id: u64,
     },
     #[error(
-        "cluster {cluster_id} exists already and has no member `{name}`, and takes no further ones yet: start a new cluster with other \
-         peers, or correct the list of initial members"
+        "cluster {cluster_id} exists already and has no member `{name}`: to take this node in, say `blox member promote {name}` to one of \
+         its members, or `blox member replace OLD --with {name}`"
     )]
     NotAMember { cluster_id: String, name: String },
-    #[error("cannot write down that this node is a member: {0}")]
-    Storage(String),
-}
-
-/// What this node answers when asked who it is.
-pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::IdentifyReply {
-    let info = node.info();
-    let state = match node.identity.load().as_ref() {
-        Identity::New(_) => {
-            let ours = sorted(&node.config.initial_members);
-            if let Some(refused) = disagreement(&ours, asked) {
-                // The first one is told; others differ as much.
-                drop(node.disagreement.set(refused));
-            }
-            identify_reply::State::Uninitialised(proto::Uninitialised {
-                initial_members: list_to_proto(&ours),
-            })
-        }
-        Identity::Member(member) => identify_reply::State::Member(proto::InCluster {
-            cluster_id: member.cluster_id.clone(),
-            node_id: member.node_id,
-            nodes: known_nodes(node, member),
-        }),
-    };
-    proto::IdentifyReply {
-        name: info.name,
-        incarnation: info.incarnation,
-        peer_address: info.peer_address,
-        http_address: info.http_address,
-        state: Some(state),
-    }
-}
-
-/// Whether an initial member was told of others than this node. Nothing vouches for who asks: only one of our own list is believed, and only
-/// what it says.
-fn disagreement(ours: &[InitialMember], asked: proto::IdentifyRequest) -> Option<Refused> {
-    let believed = !asked.initial_members.is_empty() && ours.iter().any(|member| member.name == asked.name);
-    let theirs = list_from_proto(asked.initial_members);
-    (believed && theirs != ours).then(|| Refused::ListDiffers {
-        peer: asked.name,
-        ours: list(ours),
-        theirs: list(&theirs),
-    })
-}
-
-fn known_nodes(node: &Node, member: &MemberIdentity) -> Vec<proto::Node> {
-    let membership = node
-        .engine
-        .get()
-        .map(|engine| engine.raft.server_metrics().borrow_watched().membership_config.clone());
-    let nodes: Vec<proto::Node> = membership
-        .iter()
-        .flat_map(|membership| membership.nodes())
-        .map(|(id, node)| codec::node_to_proto(*id, node))
-        .collect();
-    if !nodes.is_empty() {
-        return nodes;
-    }
-    // The founder knows its members before its log does.
-    member
-        .founders
-        .iter()
-        .flatten()
-        .map(|(id, node)| codec::node_to_proto(*id, node))
-        .collect()
+    #[error(
+        "node {from} of cluster {cluster_id} calls this node under another incarnation: that cluster has a member at this address, and this \
+         node's data directory was empty. If its disk was lost, name members of that cluster in `initial_members`, start this node again, and \
+         say `blox member replace {name}` to one of them; if the old disk is still there, stop this node and give it back; if that cluster \
+         is to have nobody here, say `blox member remove` to it, and start this node again"
+    )]
+    Called {
+        cluster_id: String,
+        from: u64,
+        name: String,
+    },
 }
 
 fn list_to_proto(members: &[InitialMember]) -> Vec<proto::InitialMember> {
@@ -168,123 +152,215 @@ pub(crate) async fn found_or_join(node: &Arc<Node>, new: &NewIdentity) -> Result
             listed: own.peer_address.clone(),
         });
     }
-    let mut rounds: u64 = 0;
-    loop {
-        if let Some(disagreement) = node.disagreement.get() {
-            return Err(disagreement.clone());
-        }
-        match ask_all(node, new, &members).await? {
-            Round::Joined { cluster_id, node_id } => return settle(new, cluster_id, node_id, None).await,
-            Round::AllNew(others) if founds => return found(node, new, others).await,
-            Round::AllNew(_) | Round::Waiting => {}
-        }
-        rounds += 1;
-        if rounds.is_multiple_of(100) {
-            tracing::info!("still waiting for the other initial members");
-        }
-        tokio::time::sleep(Duration::from_millis(pause::between(ASK_AGAIN_MS))).await;
+    let listens = listens_before_founding(&members, node.config.timing.election_max);
+    if founds && !listens.is_zero() {
+        tracing::info!(
+            seconds = listens.as_secs_f32(),
+            "the initial members name only this node: it founds a cluster alone unless a member of one calls it meanwhile"
+        );
     }
+    let began = Instant::now();
+    let mut asking = Asking::new(node, new, members);
+    loop {
+        match asking.round().await? {
+            Round::Joined(place) => {
+                node.attention.store(None);
+                return settle(node, new, place).await;
+            }
+            Round::AllNew(others) if founds => {
+                if began.elapsed() >= listens {
+                    node.attention.store(None);
+                    return found(node, new, others).await;
+                }
+            }
+            Round::AllNew(_) => {
+                asking.wait("the other initial members are there; the one with the lowest name founds the cluster")
+            }
+            Round::Outside(outsider) => asking.wait(&outsider.to_string()),
+            Round::Waiting(reason) => asking.wait(&reason),
+        }
+        let pause = if asking.candidate {
+            CANDIDATE_ASKS_MS
+        } else {
+            ASK_AGAIN_MS
+        };
+        blox_runtime::time::sleep(Duration::from_millis(random::between(pause))).await;
+    }
+}
+
+/// Who can ask others needs not listen: they know.
+fn listens_before_founding(members: &[InitialMember], election_max: Duration) -> Duration {
+    if members.len() > 1 {
+        return Duration::ZERO;
+    }
+    LISTEN_BEFORE_FOUNDING_ALONE.max(election_max * LISTEN_ELECTIONS)
+}
+
+/// A peer's call arrived at a node that is no member yet: what it tells is kept until the next round.
+pub(crate) fn called(node: &Node, envelope: &proto::Envelope) {
+    if let Identity::New(new) = node.identity.load().as_ref()
+        && let Some(outsider) = judge_call(new, envelope)
+    {
+        // The first one counts; others tell the same.
+        drop(node.called.set(outsider));
+    }
+}
+
+/// A new node's questions, round after round.
+struct Asking<'a> {
+    node: &'a Node,
+    new: &'a NewIdentity,
+    members: Vec<InitialMember>,
+    /// It has heard that a cluster exists: it founds none any more.
+    candidate: bool,
+    /// Where that cluster's members are, beyond those it was told of.
+    learned: BTreeSet<String>,
+    /// When it last said what it waits for.
+    reminded: Instant,
+}
+
+/// A place in a cluster.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    cluster_id: String,
+    node_id: u64,
+    /// Of the membership that says so.
+    position: u64,
+    /// The members of the beginning, where this node founds the cluster or that was founded from a backup.
+    founders: Option<BTreeMap<u64, NodeInfo>>,
 }
 
 /// What one round of questions has brought.
 #[derive(Debug)]
 enum Round {
     /// A cluster knows this node.
-    Joined { cluster_id: String, node_id: u64 },
+    Joined(Place),
     /// All others are new and agree.
     AllNew(Vec<NodeInfo>),
-    /// Somebody has not answered, or knows nothing yet.
-    Waiting,
+    /// A cluster exists that does not know this node.
+    Outside(Outsider),
+    /// Somebody has not answered, or knows nothing yet: who.
+    Waiting(String),
 }
 
-async fn ask_all(node: &Node, new: &NewIdentity, members: &[InitialMember]) -> Result<Round, Refused> {
-    let mut others = Vec::new();
-    let mut silent = false;
-    for member in members.iter().filter(|member| member.name != new.name) {
+impl<'a> Asking<'a> {
+    fn new(node: &'a Node, new: &'a NewIdentity, members: Vec<InitialMember>) -> Asking<'a> {
+        Asking {
+            node,
+            new,
+            members,
+            candidate: false,
+            learned: BTreeSet::new(),
+            reminded: Instant::now(),
+        }
+    }
+
+    /// Says what it waits for, where operators look. A first start passes through many short waits: only one that lasts is worth a line.
+    fn wait(&mut self, reason: &str) {
+        let said = self
+            .node
+            .attention
+            .load()
+            .as_ref()
+            .is_some_and(|said| said.as_str() == reason);
+        if !said {
+            self.node.attention.store(Some(Arc::new(reason.to_owned())));
+        }
+        let lasts = self.reminded.elapsed() >= Duration::from_secs(REMIND_SECONDS);
+        if lasts || (self.candidate && !said) {
+            tracing::warn!(reason, "this node is not a member yet");
+            self.reminded = Instant::now();
+        }
+    }
+
+    /// A round that makes this node a candidate is followed by another at once: before it says that it waits, the members have heard of it.
+    async fn round(&mut self) -> Result<Round, Refused> {
+        let was_candidate = self.candidate;
+        let round = self.ask().await;
+        if self.candidate && !was_candidate {
+            return self.ask().await;
+        }
+        round
+    }
+
+    async fn ask(&mut self) -> Result<Round, Refused> {
         let question = proto::IdentifyRequest {
-            name: new.name.clone(),
-            initial_members: list_to_proto(members),
+            name: self.new.name.clone(),
+            initial_members: list_to_proto(&self.members),
+            incarnation: self.new.incarnation.clone(),
+            peer_address: self.node.config.peer_advertise.clone(),
+            http_address: self.node.config.http_advertise.clone(),
+            candidate: self.candidate,
+            restored: self.new.restored.as_ref().map(RestoredMark::to_proto),
         };
-        let reply = match net::identify(&node.channels, &member.peer_address, question).await {
-            Ok(reply) => reply,
-            Err(reason) => {
-                tracing::debug!(peer = member.name, reason, "an initial member does not answer yet");
-                silent = true;
+        let others: Vec<&InitialMember> = self
+            .members
+            .iter()
+            .filter(|member| member.name != self.new.name)
+            .collect();
+        let listed = others.iter().map(|member| member.peer_address.as_str());
+        let learned = self.learned.iter().map(String::as_str);
+        let addresses: Vec<&str> = listed.chain(learned).collect();
+        let asked = addresses
+            .iter()
+            .map(|address| net::identify(&self.node.channels, address, question.clone()));
+        let mut replies = join_all(asked).await;
+        let learned = replies.split_off(others.len());
+        let mut answers = Vec::new();
+        for (member, reply) in others.iter().zip(replies) {
+            answers.push(match reply {
+                Ok(reply) => judge(self.new, member, &self.members, reply),
+                Err(reason) => {
+                    tracing::debug!(peer = member.name, reason, "an initial member does not answer yet");
+                    Ok(Answer::Nothing(member.name.clone()))
+                }
+            });
+        }
+        // Whoever answers at a learned address is no initial member: it can only say which cluster there is.
+        answers.extend(
+            learned
+                .into_iter()
+                .flatten()
+                .filter_map(|reply| judge_cluster(self.new, &reply))
+                .map(Ok),
+        );
+        self.learn(&answers);
+        // Last: whoever answers knows more.
+        let called = self.node.called.get();
+        answers.extend(called.map(|outsider| Ok(Answer::Outside(outsider.clone(), Vec::new()))));
+        let round = conclude(answers);
+        match (&round, self.node.disagreement.get()) {
+            (Ok(Round::Joined(_)), _) => round,
+            (Ok(Round::Outside(outsider)), _) if self.new.restored.is_some() => {
+                Err(Refused::RestoredOutside(outsider.clone()))
+            }
+            (Ok(Round::Outside(_)), _) => {
+                self.candidate = true;
+                round
+            }
+            _ if self.candidate => Ok(Round::Waiting(
+                "no member of the cluster answers any more. If that cluster is gone for good, restart this node so that it may found another"
+                    .to_owned(),
+            )),
+            (_, Some(disagreement)) => Err(disagreement.clone()),
+            _ => round,
+        }
+    }
+
+    fn learn(&mut self, answers: &[Result<Answer, Refused>]) {
+        let told = |address: &str| self.members.iter().any(|member| member.peer_address == address);
+        for answer in answers {
+            let Ok(Answer::Outside(_, addresses)) = answer else {
                 continue;
-            }
-        };
-        match judge(new, member, members, reply)? {
-            Some(Round::AllNew(mut one)) => others.append(&mut one),
-            Some(joined) => return Ok(joined),
-            None => silent = true,
-        }
-    }
-    Ok(if silent { Round::Waiting } else { Round::AllNew(others) })
-}
-
-/// What one answer means: the cluster to join, one more that is new and agrees, or nothing yet.
-fn judge(
-    new: &NewIdentity,
-    member: &InitialMember,
-    members: &[InitialMember],
-    reply: proto::IdentifyReply,
-) -> Result<Option<Round>, Refused> {
-    if reply.name != member.name {
-        return Err(Refused::AnotherName {
-            name: reply.name,
-            address: member.peer_address.clone(),
-            expected: member.name.clone(),
-        });
-    }
-    match reply.state {
-        Some(identify_reply::State::Uninitialised(theirs)) => {
-            let theirs = list_from_proto(theirs.initial_members);
-            if theirs != members {
-                return Err(Refused::ListDiffers {
-                    peer: reply.name,
-                    ours: list(members),
-                    theirs: list(&theirs),
-                });
-            }
-            Ok(Some(Round::AllNew(vec![NodeInfo {
-                name: reply.name,
-                peer_address: member.peer_address.clone(),
-                http_address: reply.http_address,
-                incarnation: reply.incarnation,
-            }])))
-        }
-        Some(identify_reply::State::Member(cluster)) => {
-            // A member that has not received the first entry yet knows nobody.
-            if cluster.nodes.is_empty() {
-                return Ok(None);
-            }
-            let cluster_id = cluster.cluster_id;
-            match cluster.nodes.iter().find(|known| known.name == new.name) {
-                Some(known) if known.incarnation == new.incarnation => Ok(Some(Round::Joined {
-                    cluster_id,
-                    node_id: known.id,
-                })),
-                Some(known) => Err(Refused::DiskLost {
-                    cluster_id,
-                    name: new.name.clone(),
-                    node_id: known.id,
-                }),
-                None => Err(Refused::NotAMember {
-                    cluster_id,
-                    name: new.name.clone(),
-                }),
+            };
+            for address in addresses {
+                let own = *address == self.node.config.peer_advertise;
+                if !own && !told(address) && self.learned.len() < LEARNED_ADDRESSES_MAX {
+                    self.learned.insert(address.clone());
+                }
             }
         }
-        None => Ok(None),
     }
-}
-
-fn list(members: &[InitialMember]) -> String {
-    let shown: Vec<String> = members
-        .iter()
-        .map(|member| format!("{}={}", member.name, member.peer_address))
-        .collect();
-    shown.join(", ")
 }
 
 async fn found(node: &Node, new: &NewIdentity, mut nodes: Vec<NodeInfo>) -> Result<MemberIdentity, Refused> {
@@ -295,132 +371,30 @@ async fn found(node: &Node, new: &NewIdentity, mut nodes: Vec<NodeInfo>) -> Resu
         .iter()
         .find(|(_, founder)| founder.name == new.name)
         .map_or(1, |(id, _)| *id);
-    let cluster_id = Uuid::new_v4().to_string();
+    let cluster_id = random::id().to_string();
     tracing::info!(cluster_id, members = founders.len(), "founds a cluster");
-    settle(new, cluster_id, node_id, Some(founders)).await
+    let place = Place {
+        cluster_id,
+        node_id,
+        position: 0,
+        founders: Some(founders),
+    };
+    settle(node, new, place).await
 }
 
-async fn settle(
-    new: &NewIdentity,
-    cluster_id: String,
-    node_id: u64,
-    founders: Option<BTreeMap<u64, NodeInfo>>,
-) -> Result<MemberIdentity, Refused> {
-    let new = new.clone();
-    let written = spawn_blocking(move || new.join(&cluster_id, node_id, founders))
-        .await
-        .map_err(io::Error::other);
+async fn settle(node: &Node, new: &NewIdentity, place: Place) -> Result<MemberIdentity, Refused> {
+    let (new, store) = (new.clone(), node.store.clone());
+    let write = move || {
+        if let (Some(_), Some(founders)) = (&new.restored, &place.founders) {
+            restore::write_membership(&store, founders)?;
+        }
+        new.join(&place.cluster_id, place.node_id, place.position, place.founders)
+    };
+    let written = spawn_blocking(write).await.map_err(io::Error::other);
     written
         .and_then(|written| written)
         .map_err(|error| Refused::Storage(error.to_string()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members(names: &[&str]) -> Vec<InitialMember> {
-        names
-            .iter()
-            .map(|name| InitialMember {
-                name: (*name).into(),
-                peer_address: format!("{name}:1"),
-            })
-            .collect()
-    }
-
-    fn new_node(directory: &std::path::Path) -> NewIdentity {
-        match crate::identity::open(directory, "b", true)
-            .expect("an empty directory")
-            .0
-        {
-            Identity::New(new) => new,
-            Identity::Member(_) => panic!("an empty directory is new"),
-        }
-    }
-
-    fn uninitialised(name: &str, list: &[&str]) -> proto::IdentifyReply {
-        proto::IdentifyReply {
-            name: name.into(),
-            incarnation: "theirs".into(),
-            state: Some(identify_reply::State::Uninitialised(proto::Uninitialised {
-                initial_members: list_to_proto(&members(list)),
-            })),
-            ..proto::IdentifyReply::default()
-        }
-    }
-
-    fn member_of(name: &str, nodes: Vec<proto::Node>) -> proto::IdentifyReply {
-        proto::IdentifyReply {
-            name: name.into(),
-            state: Some(identify_reply::State::Member(proto::InCluster {
-                cluster_id: "c".into(),
-                node_id: 1,
-                nodes,
-            })),
-            ..proto::IdentifyReply::default()
-        }
-    }
-
-    /// A question ends a new node only where one of its own list asks, with a list that differs.
-    #[test]
-    fn strangers_questions_change_nothing() {
-        let ours = members(&["a", "b", "c"]);
-        let asked = |name: &str, names: &[&str]| {
-            let request = proto::IdentifyRequest {
-                name: name.into(),
-                initial_members: list_to_proto(&members(names)),
-            };
-            disagreement(&ours, request)
-        };
-        assert!(asked("a", &["a", "b", "c"]).is_none());
-        assert!(asked("z", &["a", "z"]).is_none(), "a stranger");
-        assert!(asked("", &[]).is_none());
-        assert!(asked("a", &[]).is_none(), "no list at all");
-        assert!(matches!(asked("a", &["a", "b"]), Some(Refused::ListDiffers { .. })));
-    }
-
-    /// Each answer an asked node can give, and what follows from it.
-    #[test]
-    fn answers_are_judged() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let new = new_node(directory.path());
-        let ours = members(&["a", "b", "c"]);
-        let judge = |reply| judge(&new, &ours[0], &ours, reply);
-        let known = |incarnation: &str| proto::Node {
-            id: 2,
-            name: "b".into(),
-            incarnation: incarnation.into(),
-            ..proto::Node::default()
-        };
-
-        assert!(matches!(
-            judge(uninitialised("a", &["a", "b", "c"])),
-            Ok(Some(Round::AllNew(_)))
-        ));
-        assert!(matches!(
-            judge(uninitialised("a", &["a", "b"])),
-            Err(Refused::ListDiffers { .. })
-        ));
-        assert!(matches!(
-            judge(uninitialised("c", &["a", "b", "c"])),
-            Err(Refused::AnotherName { .. })
-        ));
-        assert!(matches!(judge(member_of("a", vec![])), Ok(None)));
-        assert!(matches!(
-            judge(member_of("a", vec![known(&new.incarnation)])),
-            Ok(Some(Round::Joined { node_id: 2, .. }))
-        ));
-        let lost = judge(member_of("a", vec![known("another")])).expect_err("another incarnation");
-        assert!(lost.to_string().contains("give it back its data directory"), "{lost}");
-        let stranger = proto::Node {
-            id: 7,
-            name: "z".into(),
-            ..proto::Node::default()
-        };
-        assert!(matches!(
-            judge(member_of("a", vec![stranger])),
-            Err(Refused::NotAMember { .. })
-        ));
-    }
-}
+mod tests;

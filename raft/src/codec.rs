@@ -34,6 +34,15 @@ fn decode<M: Message + Default>(what: &'static str, bytes: &[u8]) -> Result<M, C
     M::decode(bytes).map_err(|cause| CodecError::Undecodable { what, cause })
 }
 
+pub(crate) fn hash_to_proto(hash: u128) -> Bytes {
+    Bytes::copy_from_slice(&hash.to_be_bytes())
+}
+
+/// `None`: no hash.
+pub(crate) fn hash_from_proto(bytes: &[u8]) -> Option<u128> {
+    bytes.try_into().ok().map(u128::from_be_bytes)
+}
+
 pub(crate) fn log_id_to_proto(id: &LogId) -> proto::LogId {
     proto::LogId {
         term: id.leader_id.term,

@@ -34,7 +34,7 @@ pub struct InitialMember {
     pub peer_address: String,
 }
 
-/// Heartbeat and election times.
+/// Heartbeat and election times, and what else happens from time to time.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Between heartbeats.
@@ -43,7 +43,12 @@ pub struct Timing {
     pub election_min: Duration,
     /// Longest election time-out; also the leader's lease.
     pub election_max: Duration,
+    /// Between two comparisons of the nodes' states.
+    pub compare_states: Duration,
 }
+
+/// As etcd's compact hash check: often enough that little is built on a wrong state, and of no weight.
+const COMPARE_STATES: Duration = Duration::from_secs(60);
 
 impl Default for Timing {
     fn default() -> Timing {
@@ -51,6 +56,7 @@ impl Default for Timing {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
+            compare_states: COMPARE_STATES,
         }
     }
 }

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use blox_runtime::time::Instant;
+use blox_runtime::{random, watch};
 use blox_store::proto::{Command, Outcome};
 use blox_store::{Progress, Store};
 use bytes::Bytes;
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
-use tokio::sync::watch;
-use tokio::time::Instant as Deadline;
 
 use crate::clock::Clock;
 use crate::config::RaftConfig;
+use crate::disk::{DiskRoom, DiskStatus};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
 use crate::metrics;
 use crate::node::{self, Node};
-use crate::pause;
 use crate::propose::{COMMAND_BYTES_MAX, Origin, Refusal};
 use crate::read::{Asker, ReadIndex};
 use crate::status::{Consistency, Leadership, ReadPoint, Status};
@@ -52,7 +52,7 @@ impl Consensus {
         })
     }
 
-    fn node(&self) -> &Node {
+    pub(crate) fn node(&self) -> &Node {
         &self.handle.node
     }
 
@@ -70,6 +70,17 @@ impl Consensus {
         deadline: Duration,
     ) -> Result<Outcome, ProposeError> {
         self.submit(command, Origin::Duty { term }, deadline).await
+    }
+
+    /// As [`Consensus::propose_as_leader`], for commands that are small and make room or open a session: they go on also where writes are
+    /// refused for want of room on disk.
+    pub async fn propose_upkeep(
+        &self,
+        term: u64,
+        command: Command,
+        deadline: Duration,
+    ) -> Result<Outcome, ProposeError> {
+        self.submit(command, Origin::Upkeep { term }, deadline).await
     }
 
     async fn submit(&self, command: Command, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
@@ -91,7 +102,7 @@ impl Consensus {
                 limit: COMMAND_BYTES_MAX,
             });
         }
-        let began = Deadline::now();
+        let began = Instant::now();
         let until = began + deadline;
         loop {
             if let Some(reason) = self.node().stopped.borrow().clone() {
@@ -113,6 +124,7 @@ impl Consensus {
                 }
                 Refusal::NotLeader => return Err(ProposeError::NotLeader),
                 Refusal::Overloaded => return Err(ProposeError::Overloaded),
+                Refusal::DiskFull(full) => return Err(ProposeError::DiskFull(full)),
                 Refusal::Unknown(cause) => {
                     return Err(ProposeError::Unknown {
                         waited: began.elapsed(),
@@ -125,14 +137,15 @@ impl Consensus {
     }
 
     /// Waits a moment, or until something changes in the cluster; `false`: the deadline would pass.
-    async fn pause(&self, until: Deadline) -> bool {
-        let moment = Duration::from_millis(pause::between(TRY_AGAIN_MS));
-        if Deadline::now() + moment >= until {
+    pub(crate) async fn pause(&self, until: Instant) -> bool {
+        let moment = Duration::from_millis(random::between(TRY_AGAIN_MS));
+        if Instant::now() + moment >= until {
             return false;
         }
         let mut view = self.node().view.subscribe();
         tokio::select! {
-            () = tokio::time::sleep(moment) => {}
+            biased;
+            () = blox_runtime::time::sleep(moment) => {}
             changed = view.changed() => {
                 // The node keeps the sender: it never closes while this handle lives.
                 debug_assert!(changed.is_ok());
@@ -150,7 +163,7 @@ impl Consensus {
         deadline: Duration,
     ) -> Result<ReadPoint, ReadError> {
         self.node().counters.reads.fetch_add(1, Ordering::Relaxed);
-        let until = Deadline::now() + deadline;
+        let until = Instant::now() + deadline;
         match consistency {
             Consistency::Linearizable => {
                 let index = self.read_index(Asker::Caller, until, deadline).await?;
@@ -159,6 +172,13 @@ impl Consensus {
                     .await
             }
             Consistency::Stale { max } => {
+                if self.node().engine.get().is_none() {
+                    // Nothing it has is anybody's state.
+                    let attention = self.node().attention.load().as_deref().cloned();
+                    return Err(ReadError::NotMember(
+                        attention.unwrap_or_else(|| "it is starting".to_owned()),
+                    ));
+                }
                 if let Some(limit) = max {
                     let age = self.staleness();
                     if age.is_none_or(|age| age > limit) {
@@ -170,12 +190,12 @@ impl Consensus {
         }
     }
 
-    async fn read_index(&self, asker: Asker, until: Deadline, waited: Duration) -> Result<ReadIndex, ReadError> {
+    async fn read_index(&self, asker: Asker, until: Instant, waited: Duration) -> Result<ReadIndex, ReadError> {
         loop {
             if let Some(reason) = self.node().stopped.borrow().clone() {
                 return Err(ReadError::Stopped(reason));
             }
-            match tokio::time::timeout_at(until, self.node().reads.ask(asker)).await {
+            match blox_runtime::time::timeout_at(until, self.node().reads.ask(asker)).await {
                 Ok(Ok(index)) => return Ok(index),
                 Ok(Err(refusal)) => {
                     tracing::debug!(reason = refusal.0, "a read is tried again");
@@ -193,7 +213,7 @@ impl Consensus {
         position: u64,
         min_revision: u64,
         wanted: u64,
-        until: Deadline,
+        until: Instant,
         waited: Duration,
     ) -> Result<ReadPoint, ReadError> {
         let reached = |progress: &Progress| progress.applied_index >= position && progress.revision >= min_revision;
@@ -208,7 +228,8 @@ impl Consensus {
             return Ok(now);
         }
         let result = tokio::select! {
-            found = tokio::time::timeout_at(until, progress.wait_for(reached)) => match found {
+            biased;
+            found = blox_runtime::time::timeout_at(until, progress.wait_for(reached)) => match found {
                 Ok(Ok(progress)) => Some(point(&progress)),
                 Ok(Err(_)) | Err(_) => None,
             },
@@ -228,7 +249,7 @@ impl Consensus {
     pub async fn confirm_leadership(&self, term: u64, deadline: Duration) -> Result<Instant, ReadError> {
         let asked = Instant::now();
         let index = self
-            .read_index(Asker::Peer, Deadline::now() + deadline, deadline)
+            .read_index(Asker::Peer, Instant::now() + deadline, deadline)
             .await?;
         if index.local && index.term == term {
             return Ok(asked);
@@ -252,6 +273,22 @@ impl Consensus {
         }
         let acknowledged = engine.raft.data_metrics().borrow_watched().last_quorum_acked?;
         Some(acknowledged.elapsed())
+    }
+
+    /// Tells consensus how much room this node's disk has: a leader that knows of too little refuses writes before a disk is full.
+    pub fn report_disk(&self, room: DiskRoom) {
+        self.node().disks.report(room);
+        self.node().weigh_disks();
+    }
+
+    /// What this node knows of disks.
+    pub fn disks(&self) -> DiskStatus {
+        self.node().disks.status()
+    }
+
+    /// Bytes of log that a flush would write: they need room on disk a second time.
+    pub fn unflushed_log_bytes(&self) -> u64 {
+        self.node().log.counters.unflushed_bytes()
     }
 
     fn leader_contact(&self) -> Option<Duration> {
@@ -291,37 +328,7 @@ impl Consensus {
 
     /// Hands leadership to the voter that is furthest along; returns once another node leads.
     pub async fn transfer_leadership(&self, deadline: Duration) -> Result<(), TransferError> {
-        let node = self.node();
-        let engine = match node.engine.get() {
-            Some(engine) if node.view.borrow().leading.is_some() => engine,
-            _ => return Err(TransferError::NotLeader),
-        };
-        let me = engine.identity.node_id;
-        let candidate = {
-            let metrics = engine.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
-            metrics
-                .replication
-                .iter()
-                .flatten()
-                .filter(|(id, matched)| **id != me && voters.contains(id) && matched.is_some())
-                .max_by_key(|(_, matched)| **matched)
-                .map(|(id, _)| *id)
-        };
-        let candidate = candidate.ok_or(TransferError::NoCandidate)?;
-        engine
-            .raft
-            .trigger()
-            .transfer_leader(candidate)
-            .await
-            .map_err(|_| TransferError::NotLeader)?;
-        let mut view = node.view.subscribe();
-        let another_leads = view.wait_for(|view| view.leader.as_ref().is_some_and(|(id, _)| *id != me));
-        match tokio::time::timeout(deadline, another_leads).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(TransferError::TimedOut(deadline)),
-        }
+        hand_over(self.node(), deadline).await
     }
 
     /// Resolves once consensus has stopped, with the reason; a storage error ends it, and must end the process.
@@ -346,5 +353,39 @@ impl Consensus {
     /// Counters and gauges of the log and the peers, as (name, value) pairs for the metrics page.
     pub fn metrics(&self) -> Vec<(&'static str, f64)> {
         metrics::read(self.node())
+    }
+}
+
+/// Hands leadership to the voter that is furthest along; returns once another node leads.
+pub(crate) async fn hand_over(node: &Node, deadline: Duration) -> Result<(), TransferError> {
+    let engine = match node.engine.get() {
+        Some(engine) if node.view.borrow().leading.is_some() => engine,
+        _ => return Err(TransferError::NotLeader),
+    };
+    let me = engine.identity.node_id;
+    let candidate = {
+        let metrics = engine.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters: Vec<u64> = metrics.membership_config.voter_ids().collect();
+        metrics
+            .replication
+            .iter()
+            .flatten()
+            .filter(|(id, matched)| **id != me && voters.contains(id) && matched.is_some())
+            .max_by_key(|(_, matched)| **matched)
+            .map(|(id, _)| *id)
+    };
+    let candidate = candidate.ok_or(TransferError::NoCandidate)?;
+    engine
+        .raft
+        .trigger()
+        .transfer_leader(candidate)
+        .await
+        .map_err(|_| TransferError::NotLeader)?;
+    let mut view = node.view.subscribe();
+    let another_leads = view.wait_for(|view| view.leader.as_ref().is_some_and(|(id, _)| *id != me));
+    match blox_runtime::time::timeout(deadline, another_leads).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(TransferError::TimedOut(deadline)),
     }
 }

@@ -3,14 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
+use blox_runtime::time::Instant;
 use openraft::{Config, LogIdOptionExt, SnapshotPolicy};
+use parking_lot::Mutex;
 
 use crate::config::{RaftConfig, Timing};
+use crate::disk::Disks;
 use crate::error::{REMEDY, StartError};
-use crate::identity::MemberIdentity;
+use crate::identity::{MemberIdentity, SNAPSHOTS_DIRECTORY};
 use crate::log::{LogHandle, RaftLog};
 use crate::machine::{self, AppliedReceiver, Applier, Machine, Snapshots};
 use crate::net::{Channels, Network, Requests};
+use crate::rebuild;
 use crate::types::{LogId, Raft};
 
 /// How long a leader without a quorum stays silent before it tries again, milliseconds; at least twice the longest election time-out.
@@ -27,8 +31,6 @@ const BACKOFF: &str = "50ms 100ms ...1s";
 /// openraft itself falls back to snapshots only beyond this lag: the log kept decides earlier.
 const REPLICATION_LAG_FACTOR: u64 = 2;
 
-const SNAPSHOTS_DIRECTORY: &str = "snapshots";
-
 /// A member's consensus.
 pub(crate) struct Engine {
     pub identity: Arc<MemberIdentity>,
@@ -36,6 +38,8 @@ pub(crate) struct Engine {
     pub snapshots: Arc<Snapshots>,
     pub requests: Requests,
     pub applied: AppliedReceiver,
+    /// The last refusal of a peer's call that was logged: peers call again and again.
+    pub refused: Mutex<Option<(String, Instant)>>,
 }
 
 /// openraft's settings from ours.
@@ -45,6 +49,7 @@ pub(crate) fn settings(config: &RaftConfig, cluster_id: &str) -> Result<Config, 
         heartbeat,
         election_min,
         election_max,
+        ..
     } = config.timing;
     Config {
         cluster_name: cluster_id.to_owned(),
@@ -74,20 +79,22 @@ impl Engine {
         config: &RaftConfig,
         store: &blox_store::Store,
         identity: Arc<MemberIdentity>,
-        log: RaftLog,
+        mut log: RaftLog,
         handle: &LogHandle,
         channels: &Channels,
+        disks: &Arc<Disks>,
     ) -> Result<Engine, StartError> {
         let failed = |doing: &str, cause: &dyn std::fmt::Display| StartError::Storage {
             doing: doing.to_owned(),
             cause: cause.to_string(),
         };
         let directory = config.data_directory.join(SNAPSHOTS_DIRECTORY);
-        let snapshots = Snapshots::open(&directory, &identity.cluster_id)
+        let snapshots = Snapshots::open_knowing(&directory, &identity.cluster_id, store.known_feature_level())
             .map_err(|cause| failed(&format!("open the snapshots in {}", directory.display()), &cause))?;
         let snapshots = Arc::new(snapshots);
         let (applied, _) =
             machine::applied_state(store).map_err(|cause| failed("read the applied position", &cause))?;
+        let applied = rebuild::if_needed(config, store, &identity, channels, &snapshots, applied, &mut log).await?;
         check_state_reaches_log(applied, handle, &snapshots, &identity)?;
         cover_purge(store, applied, handle, &snapshots)
             .await
@@ -95,7 +102,7 @@ impl Engine {
 
         let (applier, applied) = Applier::start(store.clone(), applied);
         let machine = Machine::new(store.clone(), applier, snapshots.clone());
-        let network = Network::new(identity.clone(), channels.clone(), snapshots.clone());
+        let network = Network::new(identity.clone(), channels.clone(), snapshots.clone(), disks.clone());
         let settings = Arc::new(settings(config, &identity.cluster_id)?);
         let raft = Raft::build(identity.node_id, settings, network, log, machine)
             .await
@@ -107,6 +114,7 @@ impl Engine {
             snapshots,
             requests,
             applied,
+            refused: Mutex::new(None),
         })
     }
 }
@@ -151,7 +159,7 @@ async fn cover_purge(
         "the snapshot is older than the log's beginning: building one"
     );
     let (store, snapshots) = (store.clone(), snapshots.clone());
-    let built = tokio::task::spawn_blocking(move || snapshots.build(&store));
+    let built = blox_runtime::spawn_blocking(move || snapshots.build(&store));
     built.await.map_err(io::Error::other)?.map(drop)
 }
 
@@ -219,10 +227,13 @@ mod tests {
             node_id: 1,
             name: "a".into(),
             incarnation: "i".into(),
+            joined_at: 0,
             founders: None,
+            restored: false,
         });
         let channels = Channels::default();
-        let engine = Engine::build(&config(path), &store, identity, log, &handle, &channels)
+        let disks = Arc::default();
+        let engine = Engine::build(&config(path), &store, identity, log, &handle, &channels, &disks)
             .await
             .expect("it starts");
         engine.raft.run();

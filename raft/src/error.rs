@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::disk::FullDisks;
+
 /// What to do about a member whose data directory is lost or damaged. (An older copy of it would break promises it gave since.)
-pub(crate) const REMEDY: &str =
-    "give it back its data directory as it last was, or start a new cluster; until then the others go on without it";
+pub(crate) const REMEDY: &str = "give it back its data directory as it last was, or start it with an empty one and say `blox member replace` \
+     with its name to one of the others; until then they go on without it";
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,9 @@ pub enum ProposeError {
     /// Too much is waiting already: nothing was written.
     #[error("too many proposals are waiting; try again")]
     Overloaded,
+    /// Too little room on disk, the leader's or those of so many voters that no quorum has any: nothing was written.
+    #[error("{0}")]
+    DiskFull(FullDisks),
     /// It was submitted, and what became of it is not known: try again with the same idempotency key.
     #[error("the outcome is not known after {waited:?}: {cause}")]
     Unknown {
@@ -93,6 +98,9 @@ pub enum ReadError {
         /// What was asked for.
         limit: Duration,
     },
+    /// It belongs to no cluster yet, so it has nothing to answer from.
+    #[error("this node is not a member of a cluster: {0}")]
+    NotMember(String),
     /// Consensus has stopped on this node.
     #[error("this node has stopped: {0}")]
     Stopped(String),

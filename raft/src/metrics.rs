@@ -19,6 +19,7 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
         ("blox_raft_has_leader", flag(view.leader.is_some())),
         ("blox_raft_term", view.term as f64),
         ("blox_raft_last_log_index", node.log.last().next_index() as f64),
+        ("blox_raft_purged_index", node.log.purged().next_index() as f64),
         ("blox_raft_leader_changes_total", count(&node.counters.leader_changes)),
         ("blox_raft_proposals_total", count(&node.counters.proposals)),
         (
@@ -30,12 +31,33 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
             count(&node.counters.entries_proposed),
         ),
         ("blox_raft_read_barriers_total", count(&node.counters.reads)),
+        ("blox_raft_states_compared_total", count(&node.counters.states_compared)),
+        ("blox_raft_state_alarms_total", count(&node.counters.states_differing)),
+        ("blox_raft_states_differing", node.alarm.load().differences.len() as f64),
         ("blox_raft_wal_entries_total", log.entries as f64),
         ("blox_raft_wal_bytes_total", log.bytes as f64),
         ("blox_raft_wal_unwritten_bytes", node.log.gauge.unwritten_bytes() as f64),
+        (
+            "blox_raft_wal_unflushed_bytes",
+            node.log.counters.unflushed_bytes() as f64,
+        ),
         ("blox_raft_wal_fsync_duration_seconds_count", log.syncs as f64),
         ("blox_raft_wal_fsync_duration_seconds_sum", log.sync_time.as_secs_f64()),
     ];
+    let (append, message) = node.channels.traffic.largest();
+    values.extend([
+        ("blox_raft_append_largest_bytes", append as f64),
+        ("blox_raft_message_largest_bytes", message as f64),
+    ]);
+    let disks = node.disks.status();
+    if let Some(own) = disks.own {
+        values.extend([
+            ("blox_disk_free_bytes", own.free_bytes as f64),
+            ("blox_disk_needed_bytes", own.needed_bytes as f64),
+            ("blox_disk_refusing", flag(own.refusing)),
+        ]);
+    }
+    values.push(("blox_disk_writes_refused", flag(disks.refused.is_some())));
     let Some(engine) = node.engine.get() else { return values };
     let (committed, applied) = {
         let metrics = engine.raft.data_metrics();

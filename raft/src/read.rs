@@ -110,7 +110,7 @@ async fn confirm(node: &Node) -> Result<ReadIndex, NotConfirmed> {
         .get()
         .ok_or_else(|| NotConfirmed("this node is not a member yet".to_owned()))?;
     let round = engine.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-    let linearizer = tokio::time::timeout(node.round_deadline(), round)
+    let linearizer = blox_runtime::time::timeout(node.round_deadline(), round)
         .await
         .map_err(|_| NotConfirmed("no quorum answered in time".to_owned()))?
         .map_err(|error| NotConfirmed(error.to_string()))?;

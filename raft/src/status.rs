@@ -6,6 +6,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver;
 
 use crate::NodeId;
+use crate::compare::StateDifference;
 use crate::identity::Identity;
 use crate::node::Node;
 use crate::types::{NodeInfo, position};
@@ -92,8 +93,12 @@ pub struct Status {
     pub leader_contact: Option<Duration>,
     /// Leader changes seen by this process.
     pub leader_changes: u64,
+    /// What keeps this node from taking part, and what to do about it; `None`: nothing known.
+    pub attention: Option<String>,
     /// Set once consensus has stopped: why.
     pub stopped: Option<String>,
+    /// Nodes whose state differs from the others' though they have applied the same log: an alarm.
+    pub state_differences: Vec<StateDifference>,
 }
 
 impl Status {
@@ -117,7 +122,9 @@ impl Status {
             snapshot_index: 0,
             leader_contact,
             leader_changes: node.counters.leader_changes.load(Ordering::Relaxed),
+            attention: node.attention.load().as_deref().cloned(),
             stopped: node.stopped.borrow().clone(),
+            state_differences: node.alarm.load().differences.clone(),
         };
         let Some(engine) = node.engine.get() else { return status };
         let metrics = engine.raft.metrics().borrow_watched().clone();

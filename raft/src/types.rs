@@ -8,6 +8,12 @@ use openraft::impls::leader_id_std;
 use openraft::type_config::alias;
 use serde::{Deserialize, Serialize};
 
+/// What consensus runs on.
+#[cfg(not(feature = "simulation"))]
+pub(crate) type Runtime = openraft::impls::TokioRuntime;
+#[cfg(feature = "simulation")]
+pub(crate) type Runtime = blox_runtime::simulated::Simulated;
+
 openraft::declare_raft_types!(
     /// Consensus as this crate uses it. Leader ids are those of the Raft paper: one leader a term, so that a term fences.
     pub(crate) TypeConfig:
@@ -16,6 +22,7 @@ openraft::declare_raft_types!(
         NodeId = u64,
         Node = NodeInfo,
         LeaderId = leader_id_std::LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, crate::machine::Machine>;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counters of the log; each only grows.
+/// Counters of the log; each only grows, but for what is unflushed.
 #[derive(Default)]
 pub(crate) struct LogCounters {
     /// Entries written.
@@ -11,6 +11,7 @@ pub(crate) struct LogCounters {
     syncs: AtomicU64,
     sync_nanoseconds: AtomicU64,
     bytes: AtomicU64,
+    unflushed_bytes: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -28,6 +29,15 @@ impl LogCounters {
         self.sync_nanoseconds
             .fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn measured_unflushed(&self, bytes: u64) {
+        self.unflushed_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that are in the write-ahead log and in no table yet.
+    pub(crate) fn unflushed_bytes(&self) -> u64 {
+        self.unflushed_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn read(&self) -> LogCounts {

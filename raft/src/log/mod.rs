@@ -5,24 +5,28 @@
 //! go the same way, so that nothing overtakes. What was durable is noted outside the write-ahead log ([`note`]).
 //!
 //! One exception: a follower whose log thread is idle writes and syncs a small append at once, in its caller: that saves two thread hops
-//! on the way of every single write.
+//! on the way of every single write. Not where the disk was slow lately (docs/decisions/0016).
 
 mod counters;
+mod database;
 mod note;
 mod open;
 mod reader;
+#[cfg(not(feature = "simulation"))]
+mod reclaim;
 mod record;
 mod shared;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 mod sizes;
 mod tail;
+mod thread;
 mod writer;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -37,6 +41,7 @@ pub(crate) use shared::LogGauge;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 use shared::LogShared;
 use tail::{Tail, Ticket};
+use thread::{LogThread, Queue};
 use writer::{LogWriter, Operation};
 
 /// A follower syncs appends up to this size where they arrive, bytes.
@@ -45,7 +50,7 @@ const INLINE_SYNC_BYTES_MAX: usize = 600;
 /// The log, as openraft writes it. One of these exists a node.
 pub(crate) struct RaftLog {
     shared: Arc<LogShared>,
-    queue: mpsc::Sender<Operation>,
+    queue: Queue,
     next_ticket: Ticket,
     committed: Option<LogId>,
 }
@@ -54,8 +59,8 @@ pub(crate) struct RaftLog {
 pub(crate) struct LogHandle {
     // Not `LogShared`: that keeps the database open.
     tail: Arc<Mutex<Tail>>,
-    queue: mpsc::Sender<Operation>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    queue: Queue,
+    thread: Mutex<Option<LogThread>>,
     /// What holds back proposals and append requests.
     pub gauge: Arc<LogGauge>,
     /// For the metrics page.
@@ -72,6 +77,12 @@ pub(crate) fn open(directory: &Path) -> Result<(RaftLog, LogHandle), OpenError> 
     Ok(start(open::open(directory)?))
 }
 
+/// Opens a log with all its checks and shows every entry that it still has, in order.
+pub(crate) fn for_each_entry(directory: &Path, mut each: impl FnMut(&Entry)) -> Result<(), OpenError> {
+    let opened = open::open(directory)?;
+    open::read(&opened, directory, |entry| each(&entry))
+}
+
 fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
     let counters = Arc::new(LogCounters::default());
     let gauge = Arc::new(LogGauge::default());
@@ -84,14 +95,7 @@ fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
         committed: Mutex::new(None),
         gauge: gauge.clone(),
     });
-    let (queue, operations) = mpsc::channel();
-    let thread = std::thread::Builder::new()
-        .name("blox-raft-log".to_owned())
-        .spawn({
-            let shared = shared.clone();
-            move || writer::run(&shared, &operations)
-        })
-        .expect("the system starts one more thread");
+    let (queue, thread) = thread::start(shared.clone());
     let log = RaftLog {
         shared,
         queue: queue.clone(),
@@ -144,7 +148,7 @@ impl LogHandle {
         self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
         // A thread that is gone already needs no word to go.
         drop(self.queue.send(Operation::Stop));
-        if thread.join().is_err() {
+        if !thread.join() {
             tracing::error!("the log thread panicked");
         }
     }
@@ -166,9 +170,7 @@ impl RaftLog {
 
     /// Whether to sync here: nothing is queued or under way, so that nothing can be overtaken.
     fn syncs_inline(&self, bytes: usize) -> bool {
-        bytes <= INLINE_SYNC_BYTES_MAX
-            && self.shared.gauge.inline_sync.load(Ordering::Relaxed)
-            && self.shared.gauge.outstanding.load(Ordering::Acquire) == 0
+        bytes <= INLINE_SYNC_BYTES_MAX && self.shared.gauge.syncs_inline()
     }
 }
 
@@ -188,9 +190,11 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        fail::fail_point!("raft::before-save-vote");
         let (done, answer) = oneshot::channel();
         self.enqueue(Operation::SaveVote { vote: *vote, done })?;
         answer.await.map_err(|_| io::Error::other("the log is closed"))??;
+        fail::fail_point!("raft::after-save-vote");
         self.shared.tail.lock().set_vote(*vote);
         Ok(())
     }
@@ -242,6 +246,7 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        fail::fail_point!("raft::before-purge");
         let removed = self.shared.tail.lock().purge(log_id);
         removed.map_or(Ok(()), |indexes| {
             self.enqueue(Operation::Purge { upto: log_id, indexes })

@@ -78,7 +78,9 @@ impl Note {
 
     /// Notes that everything up to `sequence` is durable. Not synced.
     pub(super) fn write(&mut self, sequence: u64) -> io::Result<()> {
-        self.file.write_all_at(&encode(sequence), self.next_slot * SLOT_BYTES)?;
+        self.file
+            .write_all_at(&encode(sequence), self.next_slot * SLOT_BYTES)
+            .map_err(|cause| io::Error::new(cause.kind(), format!("cannot write the log's durable note: {cause}")))?;
         self.next_slot = (self.next_slot + 1) % SLOTS;
         Ok(())
     }

@@ -3,18 +3,19 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
+use blox_runtime::time::Instant;
 use bytes::Bytes;
-use rocksdb::{DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options};
+use openraft::LogIdOptionExt;
 
+use super::database::{self, DB, DBCompressionType, DBRecoveryMode, Direction, IteratorMode, Options};
 use super::note::{Note, NoteError};
 use super::record;
 use super::sizes::Sizes;
 use super::tail::Tail;
 use crate::codec;
 use crate::error::REMEDY;
-use crate::types::LogId;
+use crate::types::{Entry, LogId, Vote};
 
 const MEMTABLE_BYTES: usize = 16 << 20;
 const MEMTABLES_MAX: i32 = 4;
@@ -82,6 +83,21 @@ fn options() -> Options {
     options
 }
 
+/// Whoever gave this node an entry had its vote first, in that term or a later one; only what a cluster begins with precedes all votes.
+fn check_vote(vote: Option<&Vote>, last: Option<LogId>) -> Result<(), String> {
+    let Some(last) = last.filter(|last| last.index > 0) else {
+        return Ok(());
+    };
+    match vote {
+        Some(vote) if vote.leader_id.term >= last.leader_id.term => Ok(()),
+        Some(vote) => Err(format!(
+            "it ends with an entry of term {}, and its last vote is of term {}",
+            last.leader_id.term, vote.leader_id.term
+        )),
+        None => Err(format!("it has entries up to {} and no vote", last.index)),
+    }
+}
+
 /// Creates an empty log in a directory that must not exist yet.
 pub(super) fn create(directory: &Path) -> Result<Opened, OpenError> {
     let failed = |doing, cause: &dyn std::fmt::Display| OpenError::Storage {
@@ -94,7 +110,12 @@ pub(super) fn create(directory: &Path) -> Result<Opened, OpenError> {
     options.create_if_missing(true);
     options.set_error_if_exists(true);
     let db = DB::open(&options, database_path(directory)).map_err(|cause| failed("create the log in", &cause))?;
-    let note = Note::create(&note_path(directory)).map_err(|cause| failed("create the durable note in", &cause))?;
+    let path = note_path(directory);
+    let note = Note::create(&path).map_err(|cause| OpenError::Storage {
+        doing: "create the durable note",
+        path,
+        cause: cause.to_string(),
+    })?;
     if let Some(parent) = directory.parent() {
         std::fs::File::open(parent)
             .and_then(|parent| parent.sync_all())
@@ -128,8 +149,15 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         }
         NoteError::Io(cause) => failed("read the durable note of", cause.to_string()),
     })?;
+    let rocksdb_failed = |doing: &'static str, cause: database::Error| {
+        if database::is_damage(&cause) {
+            lost(format!("its files are damaged or missing: {cause}"))
+        } else {
+            failed(doing, cause.to_string())
+        }
+    };
     let db =
-        DB::open(&options(), database_path(directory)).map_err(|cause| failed("open the log in", cause.to_string()))?;
+        DB::open(&options(), database_path(directory)).map_err(|cause| rocksdb_failed("open the log in", cause))?;
     let recovered = db.latest_sequence_number();
     if recovered < durable {
         return Err(lost(format!(
@@ -137,7 +165,7 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         )));
     }
 
-    let get = |key: &[u8]| db.get(key).map_err(|cause| failed("read", cause.to_string()));
+    let get = |key: &[u8]| db.get(key).map_err(|cause| rocksdb_failed("read", cause));
     let damaged = |error: codec::CodecError| lost(error.to_string());
     let vote = get(record::VOTE_KEY)?
         .map(|bytes| codec::decode_vote(&bytes))
@@ -156,18 +184,20 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     let mut entries: Option<(u64, LogId)> = None;
     let start = record::key(purged.map_or(0, |purged| purged.index + 1));
     for item in db.iterator(IteratorMode::From(&start, Direction::Forward)) {
-        let (key, value) = item.map_err(|cause| failed("read", cause.to_string()))?;
+        let (key, value) = item.map_err(|cause| rocksdb_failed("read", cause))?;
         let Some(index) = record::index_of(&key) else { break };
         let before = entries.map(|(_, last)| last).or(purged);
-        if let Some(before) = before
-            && before.index + 1 != index
-        {
-            return Err(lost(format!("entry {index} follows entry {}", before.index)));
+        if before.next_index() != index {
+            return Err(lost(format!(
+                "it has entry {index}, and none at {}",
+                before.next_index()
+            )));
         }
         let entry = record::decode(index, Bytes::from(value.into_vec())).map_err(|error| lost(error.to_string()))?;
         sizes.add(index, record::size(&entry));
         entries = Some((entries.map_or(index, |(first, _)| first), entry.log_id));
     }
+    check_vote(vote.as_ref(), entries.map(|(_, last)| last)).map_err(lost)?;
     tracing::info!(
         ?purged,
         ?entries,
@@ -182,4 +212,21 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         tail: Tail::recovered(purged, entries, vote, sizes),
         committed,
     })
+}
+
+/// Shows every entry of an opened log, in order.
+pub(super) fn read(opened: &Opened, directory: &Path, mut each: impl FnMut(Entry)) -> Result<(), OpenError> {
+    let failed = |cause: String| OpenError::Storage {
+        doing: "read",
+        path: directory.to_owned(),
+        cause,
+    };
+    let start = record::key(0);
+    for item in opened.db.iterator(IteratorMode::From(&start, Direction::Forward)) {
+        let (key, value) = item.map_err(|cause| failed(cause.to_string()))?;
+        let Some(index) = record::index_of(&key) else { break };
+        let entry = record::decode(index, Bytes::from(value.into_vec())).map_err(|error| failed(error.to_string()))?;
+        each(entry);
+    }
+    Ok(())
 }

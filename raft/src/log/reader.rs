@@ -36,7 +36,7 @@ impl LogReader {
             }
             self.shared.clone()
         };
-        tokio::task::spawn_blocking(move || on_disk.read(wanted, bytes_max))
+        blox_runtime::spawn_blocking(move || on_disk.read(wanted, bytes_max))
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)
@@ -67,15 +67,11 @@ impl RaftLogReader<TypeConfig> for LogReader {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let entries = self.read(start..end, APPEND_BYTES_MAX).await?;
-        // They are sent as what follows the entry before `start`: entries that do not begin there would be appended in its place. (None
-        // at all is no error: a stream of a leader that was may still ask for what has just been truncated, and openraft sends nothing.)
-        match entries.first() {
-            Some(first) if first.log_id.index != start => Err(io::Error::other(format!(
-                "log entry {start} was to be read, and the log begins at {}",
-                first.log_id.index
-            ))),
-            _ => Ok(entries),
-        }
+        // They are sent as what follows the entry before `start`: entries that do not begin there would be appended in its place. None at
+        // all is no error: openraft purges nothing that a leader's streams need, but a stream of a leader that was may wake up late and ask
+        // for what its follower's log has purged or truncated since; it then sees that it is over.
+        let begins_there = entries.first().is_some_and(|first| first.log_id.index == start);
+        Ok(if begins_there { entries } else { Vec::new() })
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

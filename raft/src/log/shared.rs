@@ -3,16 +3,23 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
 use tokio::sync::Notify;
 
+use super::database::{self, DB, Direction, IteratorMode, ReadOptions};
 use super::record::{self, DamagedEntry};
 use super::tail::{Tail, Ticket};
 use super::writer::LogWriter;
 use crate::types::{Entry, LogId};
+
+/// A disk that takes longer than this for a write is not waited for on the consensus thread for a while, ...
+const INLINE_TIME_MAX: Duration = Duration::from_millis(10);
+/// ... namely this.
+const INLINE_REST: Duration = Duration::from_secs(10);
 
 /// Why entries cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +27,7 @@ pub(crate) enum ReadError {
     #[error(transparent)]
     Damaged(#[from] DamagedEntry),
     #[error("cannot read the log: {0}")]
-    Storage(#[from] rocksdb::Error),
+    Storage(#[from] database::Error),
     #[error("log entry {0} is missing")]
     Missing(u64),
 }
@@ -78,8 +85,12 @@ impl LogShared {
         if expected != found.on_disk.end {
             return Err(ReadError::Missing(expected));
         }
-        if bytes < bytes_max {
-            entries.extend(found.in_memory);
+        for entry in found.in_memory {
+            bytes += record::size(&entry);
+            if bytes > bytes_max {
+                break;
+            }
+            entries.push(entry);
         }
         Ok(entries)
     }
@@ -93,7 +104,9 @@ pub(crate) struct LogGauge {
     /// Operations queued and not yet done.
     pub(super) outstanding: AtomicUsize,
     /// Whether small appends are synced where they arrive (see [`super::RaftLog`]).
-    pub(super) inline_sync: AtomicBool,
+    inline_sync: AtomicBool,
+    /// When the disk was last slow.
+    slow_at: Mutex<Option<Instant>>,
 }
 
 impl LogGauge {
@@ -120,8 +133,43 @@ impl LogGauge {
         }
     }
 
+    /// So many queued operations are done.
+    pub(super) fn done(&self, operations: usize) {
+        self.outstanding.fetch_sub(operations, Ordering::Release);
+    }
+
     /// A follower that is not busy syncs small appends at once; a leader never, its core has followers to serve.
     pub(crate) fn set_inline_sync(&self, on: bool) {
         self.inline_sync.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether the disk may be waited for on the consensus thread: not soon after it was slow, since stalls come in series and heartbeats
+    /// wait with that thread.
+    pub(super) fn syncs_inline(&self) -> bool {
+        let slow = || (*self.slow_at.lock()).is_some_and(|at| at.elapsed() < INLINE_REST);
+        self.inline_sync.load(Ordering::Relaxed) && self.outstanding.load(Ordering::Acquire) == 0 && !slow()
+    }
+
+    /// A write has taken so long.
+    pub(super) fn took(&self, time: Duration) {
+        if time > INLINE_TIME_MAX {
+            *self.slow_at.lock() = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slow disk is not waited for on the consensus thread a second time.
+    #[test]
+    fn a_slow_disk_is_not_waited_for() {
+        let gauge = LogGauge::default();
+        gauge.set_inline_sync(true);
+        gauge.took(INLINE_TIME_MAX);
+        assert!(gauge.syncs_inline());
+        gauge.took(INLINE_TIME_MAX + Duration::from_millis(1));
+        assert!(!gauge.syncs_inline());
     }
 }

@@ -4,25 +4,31 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+#[cfg(not(feature = "simulation"))]
 use std::sync::mpsc;
-use std::time::Instant;
 
+use blox_runtime::time::Instant;
 use openraft::LogIdOptionExt;
 use openraft::storage::IOFlushed;
 use prost::Message;
-use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::oneshot;
 
 use super::counters::LogCounters;
+use super::database::{self, DB, WriteBatch, WriteOptions};
 use super::note::Note;
+#[cfg(not(feature = "simulation"))]
+use super::reclaim::Reclaim;
 use super::record;
 use super::shared::LogShared;
 use super::tail::Ticket;
 use crate::codec;
+use crate::error::REMEDY;
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 /// Waiting operations are written together up to this many bytes of entries.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// RocksDB is asked how much it holds in memory after each so many bytes.
+const MEASURE_STEP_BYTES: u64 = 1 << 20;
 
 /// One change of the log.
 pub(super) enum Operation {
@@ -63,6 +69,10 @@ pub(super) struct LogWriter {
     counters: Arc<LogCounters>,
     /// Index after the last entry that is written, or purged.
     end: u64,
+    /// Bytes written since RocksDB was last asked how much it holds in memory.
+    unmeasured_bytes: u64,
+    #[cfg(not(feature = "simulation"))]
+    reclaim: Reclaim,
     failure: Option<String>,
 }
 
@@ -74,6 +84,9 @@ impl LogWriter {
             note,
             counters,
             end: last.next_index(),
+            unmeasured_bytes: 0,
+            #[cfg(not(feature = "simulation"))]
+            reclaim: Reclaim::default(),
             failure: None,
         }
     }
@@ -81,29 +94,16 @@ impl LogWriter {
     /// Writes and syncs these operations as one, then tells whoever waits for them, in order.
     pub(super) fn perform(&mut self, operations: Vec<Operation>, shared: &LogShared) {
         let result = self.write(&operations, shared);
-        for operation in operations {
-            match operation {
-                Operation::Append {
-                    ticket,
-                    bytes,
-                    callback,
-                    ..
-                } => {
-                    shared.written(ticket, bytes);
-                    callback.io_completed(copy(&result));
-                }
-                // The asker may have given up: then nobody waits for the answer.
-                Operation::SaveVote { done, .. } | Operation::Truncate { done, .. } => drop(done.send(copy(&result))),
-                Operation::Purge { .. } | Operation::Stop => {}
-            }
-        }
+        answer(operations, &result, shared);
     }
 
-    fn write(&mut self, operations: &[Operation], shared: &LogShared) -> io::Result<()> {
+    pub(super) fn write(&mut self, operations: &[Operation], shared: &LogShared) -> io::Result<()> {
         if let Some(failure) = &self.failure {
             return Err(io::Error::other(failure.clone()));
         }
+        let began = Instant::now();
         let result = self.write_and_sync(operations, shared);
+        shared.gauge.took(began.elapsed());
         if let Err(error) = &result {
             tracing::error!(%error, "the log cannot be written; consensus ends");
             self.failure = Some(error.to_string());
@@ -120,6 +120,7 @@ impl LogWriter {
         if batch.is_empty() {
             return Ok(());
         }
+        fail::fail_point!("raft::before-append");
         let bytes = batch.size_in_bytes() as u64;
         let mut unsynced = WriteOptions::default();
         unsynced.set_sync(false);
@@ -128,12 +129,27 @@ impl LogWriter {
             .map_err(|cause| storage("write to the log", cause))?;
         // Read before the sync, written after it: the note never claims more than what was durable.
         let sequence = self.db.latest_sequence_number();
+        fail::fail_point!("raft::before-sync");
         let began = Instant::now();
         self.db
             .flush_wal(true)
             .map_err(|cause| storage("sync the log", cause))?;
         self.counters.synced(began.elapsed(), bytes);
+        fail::fail_point!("raft::after-sync");
+        self.measure(bytes);
+        #[cfg(not(feature = "simulation"))]
+        self.reclaim.written(&self.db, bytes);
         self.note.write(sequence)
+    }
+
+    /// Looks from time to time at what a flush would write.
+    fn measure(&mut self, bytes: u64) {
+        self.unmeasured_bytes += bytes;
+        if self.unmeasured_bytes < MEASURE_STEP_BYTES {
+            return;
+        }
+        self.unmeasured_bytes = 0;
+        self.counters.measured_unflushed(database::unflushed_bytes(&self.db));
     }
 
     /// The committed position rides along: it may lag, so it costs no write of its own. It never leads the entries on disk.
@@ -162,13 +178,20 @@ impl LogWriter {
                 batch.put(record::PURGED_KEY, codec::log_id_to_proto(upto).encode_to_vec());
                 batch.delete_range(record::key(indexes.start), record::key(indexes.end));
                 self.end = self.end.max(indexes.end);
+                #[cfg(not(feature = "simulation"))]
+                self.reclaim.purged(indexes.end);
             }
             Operation::Stop => {}
         }
     }
 }
 
-pub(super) fn storage(doing: &str, cause: rocksdb::Error) -> io::Error {
+pub(super) fn storage(doing: &str, cause: database::Error) -> io::Error {
+    if database::is_damage(&cause) {
+        return io::Error::other(format!(
+            "cannot {doing}: its files are damaged or missing: {cause}. Stop it; {REMEDY}"
+        ));
+    }
     io::Error::other(format!("cannot {doing}: {cause}"))
 }
 
@@ -179,28 +202,61 @@ fn copy(result: &io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Tells whoever waits for these operations, in order.
+pub(super) fn answer(operations: Vec<Operation>, result: &io::Result<()>, shared: &LogShared) {
+    for operation in operations {
+        match operation {
+            Operation::Append {
+                ticket,
+                bytes,
+                callback,
+                ..
+            } => {
+                shared.written(ticket, bytes);
+                callback.io_completed(copy(result));
+            }
+            // The asker may have given up: then nobody waits for the answer.
+            Operation::SaveVote { done, .. } | Operation::Truncate { done, .. } => drop(done.send(copy(result))),
+            Operation::Purge { .. } => {
+                fail::fail_point!("raft::after-purge");
+            }
+            Operation::Stop => {}
+        }
+    }
+}
+
+/// What is to be written together: the first, and what waits behind it; and whether the log stops after it.
+pub(super) fn gather(first: Operation, mut next: impl FnMut() -> Option<Operation>) -> (Vec<Operation>, bool) {
+    let mut operations = Vec::new();
+    let mut bytes = 0;
+    let mut waiting = Some(first);
+    while let Some(operation) = waiting {
+        bytes += operation.bytes();
+        let stops = matches!(operation, Operation::Stop);
+        operations.push(operation);
+        if stops {
+            return (operations, true);
+        }
+        waiting = if bytes < BATCH_BYTES_MAX { next() } else { None };
+    }
+    (operations, false)
+}
+
 /// The log thread: takes all that waits, performs it, and again, until it is told to stop.
+#[cfg(not(feature = "simulation"))]
 pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
     let mut stopping = false;
     while !stopping {
-        let Ok(first) = queue.recv() else { return };
-        let mut operations = Vec::new();
-        let mut bytes = 0;
-        let mut taken = 0;
-        let mut next = Some(first);
-        while let Some(operation) = next {
-            taken += 1;
-            bytes += operation.bytes();
-            stopping = matches!(operation, Operation::Stop);
-            operations.push(operation);
-            if stopping || bytes >= BATCH_BYTES_MAX {
-                break;
-            }
-            next = queue.try_recv().ok();
-        }
+        let Ok(first) = queue.recv() else { break };
+        let operations;
+        (operations, stopping) = gather(first, || queue.try_recv().ok());
+        let taken = operations.len();
         shared.writer.lock().perform(operations, shared);
-        shared.gauge.outstanding.fetch_sub(taken, Ordering::Release);
+        shared.gauge.done(taken);
     }
+    let mut writer = shared.writer.lock();
+    let db = writer.db.clone();
+    writer.reclaim.stop(&db);
 }
 
 #[cfg(test)]

@@ -1,23 +1,33 @@
 //! The apply thread: writes committed entries to the store, answers who waits for them, tells how far it is.
 
 use std::io;
+#[cfg(not(feature = "simulation"))]
 use std::sync::mpsc;
+#[cfg(not(feature = "simulation"))]
 use std::thread::JoinHandle;
 
+use blox_runtime::watch;
 use blox_store::{LogEntry, Store};
 use openraft::entry::RaftPayload;
 use openraft::storage::EntryResponder;
-use tokio::sync::{oneshot, watch};
+#[cfg(not(feature = "simulation"))]
+use tokio::sync::oneshot;
 
+#[cfg(not(feature = "simulation"))]
 use super::AppliedReceiver;
 use crate::codec;
 use crate::types::{Entry, EntryPayload, LogId, Outcomes, StoredMembership, TypeConfig, position};
 
+#[cfg(feature = "simulation")]
+pub(crate) use super::applier_simulated::Applier;
+
+#[cfg(not(feature = "simulation"))]
 struct Chunk {
     entries: Vec<EntryResponder<TypeConfig>>,
     done: oneshot::Sender<io::Result<()>>,
 }
 
+#[cfg(not(feature = "simulation"))]
 /// Hands committed entries to the apply thread. Dropping it ends the thread.
 pub(crate) struct Applier {
     queue: Option<mpsc::Sender<Chunk>>,
@@ -25,6 +35,7 @@ pub(crate) struct Applier {
     thread: Option<JoinHandle<()>>,
 }
 
+#[cfg(not(feature = "simulation"))]
 impl Applier {
     /// Starts the apply thread.
     pub(crate) fn start(store: Store, applied: Option<LogId>) -> (Applier, AppliedReceiver) {
@@ -68,6 +79,7 @@ impl Applier {
     }
 }
 
+#[cfg(not(feature = "simulation"))]
 impl Drop for Applier {
     fn drop(&mut self) {
         self.queue = None;
@@ -79,13 +91,15 @@ impl Drop for Applier {
     }
 }
 
-fn apply(
+pub(super) fn apply(
     store: &Store,
     entries: Vec<EntryResponder<TypeConfig>>,
     applied: &watch::Sender<Option<LogId>>,
 ) -> io::Result<()> {
+    fail::fail_point!("raft::before-apply");
     let log_entries: Vec<LogEntry> = entries.iter().map(|(entry, _)| to_log_entry(entry)).collect();
     let results = store.apply(&log_entries).map_err(io::Error::other)?;
+    fail::fail_point!("raft::after-apply");
     if results.len() != entries.len() {
         return Err(io::Error::other(format!(
             "{} entries applied, {} results",
@@ -93,6 +107,8 @@ fn apply(
             results.len()
         )));
     }
+    #[cfg(feature = "simulation")]
+    crate::simulation::note_applied(store, &log_entries, &results);
     applied.send_replace(entries.last().map(|(entry, _)| entry.log_id));
     for ((_, responder), result) in entries.into_iter().zip(results) {
         if let Some(responder) = responder {
@@ -102,7 +118,8 @@ fn apply(
     Ok(())
 }
 
-fn to_log_entry(entry: &Entry) -> LogEntry {
+/// An entry as the store takes it.
+pub(crate) fn to_log_entry(entry: &Entry) -> LogEntry {
     let membership = entry
         .payload
         .get_membership()

@@ -4,18 +4,17 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use blox_store::CheckpointMeta;
+use blox_store::{CheckpointMeta, FeatureLevel};
 use openraft::storage::SnapshotMeta as OpenraftMeta;
 use prost::Message;
 
 use crate::codec::{self, CodecError};
+use crate::files;
 use crate::proto::SnapshotManifest;
 use crate::types::SnapshotMeta;
 
 /// Layout of a snapshot: a RocksDB checkpoint's files, flat.
 const SNAPSHOT_FORMAT: u32 = 1;
-/// The newest commands and values this node understands; a snapshot of a higher level is refused.
-const FEATURE_LEVEL: u32 = 1;
 const FILE_NAME: &str = "manifest";
 const CHECKSUM_BYTES: usize = 4;
 
@@ -24,14 +23,16 @@ const CHECKSUM_BYTES: usize = 4;
 pub(crate) enum ManifestError {
     #[error("its manifest is damaged")]
     Damaged,
+    #[error("its content is damaged: {0}")]
+    Content(String),
     #[error(transparent)]
     Codec(#[from] CodecError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error("it has format {0}, which this version of Blox does not know: upgrade this node")]
     Format(u32),
-    #[error("it has feature level {0}, above this node's {FEATURE_LEVEL}: upgrade this node")]
-    FeatureLevel(u32),
+    #[error("it has feature level {found}, this version of blox knows up to {known}: upgrade this node")]
+    FeatureLevel { found: FeatureLevel, known: FeatureLevel },
     #[error("it belongs to cluster {found}, this node to {expected}")]
     Cluster { found: String, expected: String },
 }
@@ -45,18 +46,19 @@ pub(super) fn of_checkpoint(checkpoint: &CheckpointMeta, cluster_id: &str) -> Re
         cluster_id: cluster_id.to_owned(),
         applied: applied.as_ref().map(codec::log_id_to_proto),
         membership: Some(codec::stored_membership_to_proto(&membership)),
-        feature_level: FEATURE_LEVEL,
+        feature_level: checkpoint.feature_level.number(),
         revision: checkpoint.revision,
     })
 }
 
 /// Refuses what this node cannot use.
-pub(super) fn check(manifest: &SnapshotManifest, cluster_id: &str) -> Result<(), ManifestError> {
+pub(super) fn check(manifest: &SnapshotManifest, cluster_id: &str, known: FeatureLevel) -> Result<(), ManifestError> {
     if manifest.format != SNAPSHOT_FORMAT {
         return Err(ManifestError::Format(manifest.format));
     }
-    if manifest.feature_level > FEATURE_LEVEL {
-        return Err(ManifestError::FeatureLevel(manifest.feature_level));
+    let found = FeatureLevel::new(manifest.feature_level);
+    if found > known {
+        return Err(ManifestError::FeatureLevel { found, known });
     }
     if manifest.cluster_id != cluster_id {
         return Err(ManifestError::Cluster {
@@ -83,11 +85,15 @@ pub(super) fn meta(manifest: &SnapshotManifest) -> Result<SnapshotMeta, CodecErr
 /// Writes the manifest into `directory` and syncs it.
 pub(super) fn write(directory: &Path, manifest: &SnapshotManifest) -> std::io::Result<()> {
     let body = manifest.encode_to_vec();
-    let mut file = File::create(directory.join(FILE_NAME))?;
-    file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
-    file.write_all(&body)?;
-    file.sync_all()?;
-    File::open(directory)?.sync_all()
+    let path = directory.join(FILE_NAME);
+    let written = || {
+        let mut file = File::create(&path)?;
+        file.write_all(&crc32fast::hash(&body).to_le_bytes())?;
+        file.write_all(&body)?;
+        file.sync_all()
+    };
+    written().map_err(files::failed("write", &path))?;
+    files::sync_directory(directory)
 }
 
 /// Reads the manifest in `directory`.
@@ -111,19 +117,20 @@ mod tests {
         let manifest = SnapshotManifest {
             format: SNAPSHOT_FORMAT,
             cluster_id: "c".into(),
-            feature_level: FEATURE_LEVEL,
+            feature_level: FeatureLevel::NEWEST.number(),
             revision: 3,
             ..SnapshotManifest::default()
         };
         write(directory.path(), &manifest).expect("written");
         assert_eq!(read(directory.path()).expect("our own bytes"), manifest);
+        let check = |manifest: &SnapshotManifest, cluster_id: &str| check(manifest, cluster_id, FeatureLevel::NEWEST);
         check(&manifest, "c").expect("ours");
         assert!(matches!(check(&manifest, "d"), Err(ManifestError::Cluster { .. })));
         let newer = SnapshotManifest {
-            feature_level: FEATURE_LEVEL + 1,
+            feature_level: FeatureLevel::NEWEST.number() + 1,
             ..manifest
         };
-        assert!(matches!(check(&newer, "c"), Err(ManifestError::FeatureLevel(_))));
+        assert!(matches!(check(&newer, "c"), Err(ManifestError::FeatureLevel { .. })));
 
         let path = directory.path().join(FILE_NAME);
         let mut bytes = std::fs::read(&path).expect("read");

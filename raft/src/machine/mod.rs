@@ -1,19 +1,21 @@
 //! The state machine as openraft sees it: the store, an apply thread, and snapshots as directories.
 
 mod applier;
+#[cfg(feature = "simulation")]
+mod applier_simulated;
 mod manifest;
 mod snapshots;
 
 use std::io;
 use std::sync::Arc;
 
+use blox_runtime::watch;
 use blox_store::Store;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
-use tokio::sync::watch;
 
-pub(crate) use applier::Applier;
+pub(crate) use applier::{Applier, to_log_entry};
 pub(crate) use manifest::ManifestError;
 pub(crate) use snapshots::{Incoming, SnapshotDirectory, Snapshots};
 
@@ -96,7 +98,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let store = self.store.clone();
         let snapshots = self.snapshots.clone();
         let wanted = meta.last_log_id;
-        tokio::task::spawn_blocking(move || snapshots.install(&store, &snapshot, wanted))
+        blox_runtime::spawn_blocking(move || snapshots.install(&store, &snapshot, wanted))
             .await
             .map_err(io::Error::other)??;
         self.applier.installed(wanted);
@@ -120,7 +122,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<StoredSnapshot, io::Error> {
         let store = self.store.clone();
         let snapshots = self.snapshots.clone();
-        let built = tokio::task::spawn_blocking(move || snapshots.build(&store))
+        let built = blox_runtime::spawn_blocking(move || snapshots.build(&store))
             .await
             .map_err(io::Error::other)??;
         stored_snapshot(built)

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use blox_store::Store;
+use blox_store::{FeatureLevel, Store, StoreError};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use super::manifest::{self, ManifestError};
 use crate::codec;
+use crate::files;
 use crate::proto::SnapshotManifest;
 use crate::types::{LogId, position};
 
@@ -81,14 +81,17 @@ impl Incoming {
     /// Every file has arrived and is synced: it must hold what its manifest says.
     pub(crate) fn finish(mut self, manifest: SnapshotManifest) -> Result<Arc<SnapshotDirectory>, ManifestError> {
         let state = self.state_path();
-        File::open(&state)?.sync_all()?;
+        files::sync_directory(&state)?;
         let found = Store::inspect(&state).map_err(io::Error::other)?;
+        // Its sender may have read a damaged disk: what cannot be read through is never installed.
+        Store::verify(&state).map_err(|error| ManifestError::Content(error.to_string()))?;
         let found = codec::decode_stored_log_id(&found.log_id)?;
         let said = manifest.applied.as_ref().map(codec::log_id_from_proto);
         if found != said {
             return Err(io::Error::other(format!("it holds the state at {found:?}, not at {said:?}")).into());
         }
         manifest::write(&self.path, &manifest)?;
+        fail::fail_point!("raft::snapshot-received");
         self.whole = true;
         Ok(Arc::new(SnapshotDirectory {
             path: self.path.clone(),
@@ -113,6 +116,8 @@ impl Drop for Incoming {
 pub(crate) struct Snapshots {
     directory: PathBuf,
     cluster_id: String,
+    /// The newest feature level this node knows.
+    known: FeatureLevel,
     current: Mutex<Option<Arc<SnapshotDirectory>>>,
     /// Built, sent, received: counts and bytes for the metrics page.
     pub counters: SnapshotCounters,
@@ -130,20 +135,20 @@ pub(crate) struct SnapshotCounters {
 impl Snapshots {
     /// Opens `directory`, removes what a crash has left, and finds the newest whole snapshot. Refuses one that it cannot read or must not
     /// use: to remove it may be to lose it.
-    pub(crate) fn open(directory: &Path, cluster_id: &str) -> io::Result<Snapshots> {
+    pub(crate) fn open_knowing(directory: &Path, cluster_id: &str, known: FeatureLevel) -> io::Result<Snapshots> {
         fs::create_dir_all(directory)?;
         let mut whole: Vec<SnapshotDirectory> = Vec::new();
         for item in fs::read_dir(directory)? {
             let path = item?.path();
-            match found(&path, cluster_id)? {
+            match found(&path, cluster_id, known)? {
                 Found::Whole(manifest) => whole.push(SnapshotDirectory {
                     path,
                     manifest,
                     obsolete: AtomicBool::new(true),
                     received: false,
                 }),
-                Found::Broken => {
-                    tracing::info!(path = %path.display(), "removing what is not a whole snapshot");
+                Found::Broken(why) => {
+                    tracing::warn!(path = %path.display(), why, "removing what is not a whole snapshot");
                     fs::remove_dir_all(&path)?;
                 }
                 Found::Foreign => tracing::warn!(path = %path.display(), "not a snapshot; it is left alone"),
@@ -156,9 +161,15 @@ impl Snapshots {
         Ok(Snapshots {
             directory: directory.to_owned(),
             cluster_id: cluster_id.to_owned(),
+            known,
             current: Mutex::new(newest.map(Arc::new)),
             counters: SnapshotCounters::default(),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn open(directory: &Path, cluster_id: &str) -> io::Result<Snapshots> {
+        Snapshots::open_knowing(directory, cluster_id, FeatureLevel::NEWEST)
     }
 
     /// The current snapshot.
@@ -173,22 +184,26 @@ impl Snapshots {
 
     /// Refuses a snapshot this node cannot use, before any of it is received.
     pub(crate) fn check(&self, manifest: &SnapshotManifest) -> Result<(), ManifestError> {
-        manifest::check(manifest, &self.cluster_id)
+        manifest::check(manifest, &self.cluster_id, self.known)
     }
 
     /// Takes a checkpoint of the store and makes it the current snapshot. Blocking.
     pub(crate) fn build(&self, store: &Store) -> io::Result<Arc<SnapshotDirectory>> {
-        let id = Uuid::new_v4().simple().to_string();
+        let id = blox_runtime::random::id().simple().to_string();
         let building = self.directory.join(format!("{BUILDING}{id}"));
-        fs::create_dir(&building)?;
+        fs::create_dir(&building).map_err(files::failed("create", &building))?;
+        fail::fail_point!("raft::before-checkpoint");
         let checkpoint = store.checkpoint(&building.join(STATE)).map_err(io::Error::other)?;
+        fail::fail_point!("raft::after-checkpoint");
         let manifest = manifest::of_checkpoint(&checkpoint, &self.cluster_id).map_err(io::Error::other)?;
         manifest::write(&building, &manifest)?;
         let path = self
             .directory
             .join(format!("{WHOLE}{:020}-{id}", checkpoint.applied_index));
-        fs::rename(&building, &path)?;
-        File::open(&self.directory)?.sync_all()?;
+        fail::fail_point!("raft::before-snapshot-rename");
+        fs::rename(&building, &path).map_err(files::failed("rename", &building))?;
+        files::sync_directory(&self.directory)?;
+        fail::fail_point!("raft::after-snapshot-rename");
         self.counters.built.fetch_add(1, Ordering::Relaxed);
         let built = SnapshotDirectory {
             path,
@@ -215,7 +230,9 @@ impl Snapshots {
 
     /// A place for a snapshot that is about to arrive.
     pub(crate) fn receive(&self) -> io::Result<Incoming> {
-        let path = self.directory.join(format!("{INCOMING}{}", Uuid::new_v4().simple()));
+        let path = self
+            .directory
+            .join(format!("{INCOMING}{}", blox_runtime::random::id().simple()));
         let incoming = Incoming {
             path: path.clone(),
             whole: false,
@@ -223,6 +240,21 @@ impl Snapshots {
         fs::create_dir(&path)?;
         fs::create_dir(path.join(STATE))?;
         Ok(incoming)
+    }
+
+    /// Reads the current snapshot through, and removes it where it is damaged: its tables are those of the state, by hard links. Blocking.
+    pub(crate) fn verify_current(&self) -> io::Result<()> {
+        let Some(snapshot) = self.current() else { return Ok(()) };
+        match Store::verify(&snapshot.state_path()) {
+            Ok(()) => Ok(()),
+            Err(error @ StoreError::Corrupt(_)) => {
+                tracing::warn!(path = %snapshot.path.display(), %error, "the snapshot is damaged and is discarded");
+                snapshot.obsolete.store(true, Ordering::Release);
+                *self.current.lock() = None;
+                Ok(())
+            }
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 
     /// Replaces the store's state by `snapshot`, and makes the current snapshot one of that state. Blocking.
@@ -243,6 +275,7 @@ impl Snapshots {
                 "the snapshot held the state at {installed:?}, not at {wanted:?}"
             )));
         }
+        fail::fail_point!("raft::snapshot-installed");
         self.counters.installed.fetch_add(1, Ordering::Relaxed);
         if self.current().is_none_or(|current| current.applied() != wanted) {
             self.build(store)?;
@@ -254,27 +287,33 @@ impl Snapshots {
 /// What stands in the directory of snapshots.
 enum Found {
     Whole(SnapshotManifest),
-    /// Half a snapshot, or a damaged one.
-    Broken,
+    /// Half a snapshot, or a damaged one: what is wrong with it.
+    Broken(String),
     /// Nothing of ours.
     Foreign,
 }
 
-fn found(path: &Path, cluster_id: &str) -> io::Result<Found> {
+fn found(path: &Path, cluster_id: &str, known: FeatureLevel) -> io::Result<Found> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with(BUILDING) || name.starts_with(INCOMING) {
-        return Ok(Found::Broken);
+        return Ok(Found::Broken("it was never finished".to_owned()));
     }
     if !name.starts_with(WHOLE) {
         return Ok(Found::Foreign);
     }
     let checked = manifest::read(path)
-        .and_then(|manifest| manifest::check(&manifest, cluster_id).map(|()| Found::Whole(manifest)));
+        .and_then(|manifest| manifest::check(&manifest, cluster_id, known).map(|()| Found::Whole(manifest)));
     match checked {
-        Err(ManifestError::Damaged) => Ok(Found::Broken),
-        Err(ManifestError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Broken),
+        Err(error @ ManifestError::Damaged) => Ok(Found::Broken(error.to_string())),
+        Err(ManifestError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Found::Broken("its manifest is missing".to_owned()))
+        }
         Err(error) => Err(io::Error::other(format!("the snapshot {name} cannot be used: {error}"))),
-        Ok(whole) => Ok(whole),
+        Ok(whole) => match Store::inspect(&path.join(STATE)) {
+            Err(StoreError::Corrupt(what)) => Ok(Found::Broken(what)),
+            Err(error) => Err(io::Error::other(format!("the snapshot {name} cannot be used: {error}"))),
+            Ok(_) => Ok(whole),
+        },
     }
 }
 
@@ -285,13 +324,14 @@ fn link_files(from: &Path, to: &Path) -> io::Result<()> {
         let Some(name) = path.file_name() else { continue };
         let target = to.join(name);
         if path.extension().is_some_and(|extension| extension == "sst") {
-            fs::hard_link(&path, &target)?;
+            fs::hard_link(&path, &target).map_err(files::failed("link", &target))?;
         } else {
-            fs::copy(&path, &target)?;
-            File::open(&target)?.sync_all()?;
+            fs::copy(&path, &target).map_err(files::failed("copy", &target))?;
+            let copied = File::open(&target).and_then(|copied| copied.sync_all());
+            copied.map_err(files::failed("sync", &target))?;
         }
     }
-    File::open(to)?.sync_all()
+    files::sync_directory(to)
 }
 
 #[cfg(test)]

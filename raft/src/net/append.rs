@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use blox_runtime::time::Sleep;
 use futures::{Stream, StreamExt, stream};
 use openraft::base::BoxStream;
 use openraft::errors::RPCError;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use parking_lot::Mutex;
-use tokio::time::Sleep;
+use prost::Message;
 use tonic::metadata::BinaryMetadataValue;
-use tonic::transport::Channel;
 
+use super::channels::Traffic;
 use super::envelope::enclose;
 use super::failures::{rpc_error, timed_out};
+use super::transport::Channel;
 use crate::codec::{self, CodecError};
 use crate::proto::{self, peer_client::PeerClient};
 use crate::types::TypeConfig;
@@ -38,6 +40,7 @@ pub(super) async fn open<'s, S>(
     mut client: PeerClient<Channel>,
     envelope: &BinaryMetadataValue,
     doing: String,
+    traffic: Arc<Traffic>,
     input: S,
 ) -> Result<Replies<'s>, Failure>
 where
@@ -48,10 +51,11 @@ where
         input: Arc::new(Mutex::new(Some(input))),
         held: None,
         sent: sent.clone(),
+        traffic,
     };
     let guard = EndInput(outbound.input.clone());
     let call = client.append(enclose(outbound, envelope));
-    let inbound = match tokio::time::timeout(OPEN_DEADLINE, call).await {
+    let inbound = match blox_runtime::time::timeout(OPEN_DEADLINE, call).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => return Err(rpc_error(&doing, &status)),
         Err(_) => return Err(timed_out(&doing)),
@@ -84,7 +88,7 @@ impl<S> Session<S> {
     async fn next(&mut self) -> Option<Result<StreamAppendResult<TypeConfig>, Failure>> {
         loop {
             let asked = self.sent.load(Ordering::Relaxed);
-            match tokio::time::timeout(REPLY_DEADLINE, self.inbound.message()).await {
+            match blox_runtime::time::timeout(REPLY_DEADLINE, self.inbound.message()).await {
                 Ok(Ok(Some(reply))) => {
                     self.received += 1;
                     return Some(answer(&reply).map_err(|error| {
@@ -106,6 +110,7 @@ struct Outbound<S> {
     input: Arc<Mutex<Option<S>>>,
     held: Option<Held>,
     sent: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
 }
 
 /// A request without entries, until its time has come. Answers are matched by log id, so a later request may stand for it.
@@ -129,7 +134,7 @@ where
                 Poll::Ready(Some(request)) if request.entries.is_empty() => {
                     let until = match self.held.take() {
                         Some(held) => held.until,
-                        None => Box::pin(tokio::time::sleep(HOLD_BACK)),
+                        None => Box::pin(blox_runtime::time::sleep(HOLD_BACK)),
                     };
                     self.held = Some(Held { request, until });
                 }
@@ -163,7 +168,9 @@ where
         self.poll_request(context).map(|request| {
             request.map(|request| {
                 self.sent.fetch_add(1, Ordering::Relaxed);
-                codec::append_to_proto(&request)
+                let message = codec::append_to_proto(&request);
+                self.traffic.append(message.encoded_len());
+                message
             })
         })
     }
@@ -204,7 +211,10 @@ pub(super) fn reply(result: StreamAppendResult<TypeConfig>) -> proto::AppendRepl
             proto::append_reply::Result::HigherVote(codec::vote_to_proto(&vote))
         }
     };
-    proto::AppendReply { result: Some(result) }
+    proto::AppendReply {
+        result: Some(result),
+        disk: None,
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +249,7 @@ mod tests {
                 input: Arc::new(Mutex::new(Some(receiver))),
                 held: None,
                 sent: Arc::default(),
+                traffic: Arc::default(),
             },
         )
     }

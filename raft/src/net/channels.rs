@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tonic::transport::{Channel, Endpoint};
 
-use super::{
-    CONNECT_DEADLINE, CONNECTION_WINDOW_BYTES, KEEP_ALIVE_DEADLINE, KEEP_ALIVE_INTERVAL, MESSAGE_BYTES_MAX,
-    STREAM_WINDOW_BYTES,
-};
+use super::MESSAGE_BYTES_MAX;
+use super::transport::{self, Channel};
 use crate::proto::peer_client::PeerClient;
 
 /// What a connection is for.
@@ -28,7 +26,37 @@ pub(super) enum Purpose {
 /// The connections of this node, by peer address and purpose.
 #[derive(Clone, Default)]
 pub(crate) struct Channels {
+    /// What was sent over them.
+    pub traffic: Arc<Traffic>,
     open: Arc<Mutex<HashMap<(String, Purpose), Channel>>>,
+}
+
+/// The largest that was sent to peers, for the metrics page: each has its limit, and must stay below it.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    append_bytes_max: AtomicU64,
+    message_bytes_max: AtomicU64,
+}
+
+impl Traffic {
+    /// An append is about to leave.
+    pub(super) fn append(&self, bytes: usize) {
+        self.append_bytes_max.fetch_max(bytes as u64, Ordering::Relaxed);
+        self.message(bytes);
+    }
+
+    /// Any message is about to leave.
+    pub(super) fn message(&self, bytes: usize) {
+        self.message_bytes_max.fetch_max(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of the largest append and of the largest message.
+    pub(crate) fn largest(&self) -> (u64, u64) {
+        (
+            self.append_bytes_max.load(Ordering::Relaxed),
+            self.message_bytes_max.load(Ordering::Relaxed),
+        )
+    }
 }
 
 /// An address nothing can be connected to.
@@ -46,7 +74,10 @@ impl Channels {
         let channel = match open.get(&(address.to_owned(), purpose)) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = endpoint(address)?.connect_lazy();
+                let channel = transport::connect(address).map_err(|cause| BadAddress {
+                    address: address.to_owned(),
+                    cause,
+                })?;
                 open.insert((address.to_owned(), purpose), channel.clone());
                 channel
             }
@@ -55,19 +86,4 @@ impl Channels {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
-}
-
-fn endpoint(address: &str) -> Result<Endpoint, BadAddress> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|cause| BadAddress {
-        address: address.to_owned(),
-        cause,
-    })?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_DEADLINE)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_DEADLINE)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
 }

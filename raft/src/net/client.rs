@@ -16,13 +16,15 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use tonic::metadata::BinaryMetadataValue;
-use tonic::transport::Channel;
 
 use super::channels::{BadAddress, Channels, Purpose};
 use super::envelope::{enclose, seal};
 use super::failures::{rpc_error, timed_out};
+use super::transport::Channel;
 use super::{append, snapshot};
+use crate::NodeId;
 use crate::codec;
+use crate::disk::Disks;
 use crate::identity::MemberIdentity;
 use crate::machine::{SnapshotDirectory, Snapshots};
 use crate::proto::{self, peer_client::PeerClient};
@@ -35,20 +37,29 @@ pub(crate) struct Network {
     me: Arc<MemberIdentity>,
     channels: Channels,
     snapshots: Arc<Snapshots>,
+    disks: Arc<Disks>,
 }
 
 impl Network {
-    pub(crate) fn new(me: Arc<MemberIdentity>, channels: Channels, snapshots: Arc<Snapshots>) -> Network {
+    pub(crate) fn new(
+        me: Arc<MemberIdentity>,
+        channels: Channels,
+        snapshots: Arc<Snapshots>,
+        disks: Arc<Disks>,
+    ) -> Network {
         Network {
             me,
             channels,
             snapshots,
+            disks,
         }
     }
 
     fn client(&self, target: u64, node: &NodeInfo, purpose: Purpose) -> Peer {
         Peer {
             purpose,
+            target,
+            disks: self.disks.clone(),
             address: node.peer_address.clone(),
             envelope: seal(&self.me, target, node),
             channels: self.channels.clone(),
@@ -76,6 +87,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// One peer, as openraft calls it.
 pub(crate) struct Peer {
     purpose: Purpose,
+    target: NodeId,
+    disks: Arc<Disks>,
     address: String,
     envelope: BinaryMetadataValue,
     channels: Channels,
@@ -100,7 +113,7 @@ impl Peer {
         option: &RPCOption,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(option.soft_ttl(), call).await {
+        match blox_runtime::time::timeout(option.soft_ttl(), call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(rpc_error(&self.doing(what), &status)),
             Err(_) => Err(timed_out(&self.doing(what))),
@@ -148,6 +161,7 @@ impl NetAppend<TypeConfig> for Peer {
         let mut client = self.connection(Purpose::Heartbeat)?;
         let call = client.heartbeat(enclose(codec::append_to_proto(&request), &self.envelope));
         let reply = self.within("heartbeat", &option, call).await?;
+        self.disks.heard(self.target, reply.disk.map(Into::into));
         append::answer(&reply)
             .map_err(|error| self.undecodable("heartbeat", &error))
             .map(|result| match result {
@@ -172,7 +186,8 @@ impl NetStreamAppend<TypeConfig> for Peer {
         }
         Box::pin(async move {
             let client = self.connection(Purpose::Replication)?;
-            append::open(client, &self.envelope, self.doing("append"), input).await
+            let traffic = self.channels.traffic.clone();
+            append::open(client, &self.envelope, self.doing("append"), traffic, input).await
         })
     }
 }
@@ -247,6 +262,7 @@ impl NetSnapshot<TypeConfig> for Peer {
         let (frames, pace) = snapshot::frames(vote, snapshot.snapshot, self.snapshots.clone());
         let sending = client.install_snapshot(enclose(frames, &self.envelope));
         let reply = tokio::select! {
+            biased;
             closed = cancel => return Err(StreamingError::Closed(closed)),
             () = pace.stalled() => return Err(timed_out(&self.doing("snapshot")).into()),
             reply = self.within("snapshot", &option, sending) => reply?,

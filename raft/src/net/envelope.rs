@@ -1,5 +1,8 @@
 //! Who calls whom: in the metadata of every call, checked before its message is read.
 
+use std::time::Duration;
+
+use blox_runtime::time::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
 use tonic::Status;
@@ -10,6 +13,9 @@ use crate::error::REMEDY;
 use crate::identity::MemberIdentity;
 use crate::proto::Envelope;
 use crate::types::NodeInfo;
+
+/// A refusal that goes on is logged again after this.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 const METADATA_KEY: &str = "blox-envelope-bin";
 
@@ -32,7 +38,7 @@ pub(super) fn enclose<T>(message: T, envelope: &BinaryMetadataValue) -> tonic::R
     request
 }
 
-fn open(metadata: &MetadataMap) -> Option<Envelope> {
+pub(super) fn open(metadata: &MetadataMap) -> Option<Envelope> {
     let bytes = metadata.get_bin(METADATA_KEY)?.to_bytes().ok()?;
     Envelope::decode(bytes).ok()
 }
@@ -45,9 +51,21 @@ pub(super) fn check(engine: &Engine, metadata: &MetadataMap) -> Result<(), Statu
         .get_node(&envelope.from)
         .map(|node| node.incarnation.as_str());
     verify(&envelope, &engine.identity, known).map_err(|reason| {
-        tracing::warn!(from = envelope.from, reason, "refused a call");
+        warn_at_times(engine, envelope.from, &reason);
         Status::permission_denied(reason)
     })
+}
+
+/// Says why a peer's calls are refused, and says it again only after a while.
+fn warn_at_times(engine: &Engine, from: u64, reason: &str) {
+    let mut last = engine.refused.lock();
+    let said = last
+        .as_ref()
+        .is_some_and(|(said, at)| said == reason && at.elapsed() < SAY_AGAIN_AFTER);
+    if !said {
+        tracing::warn!(from, reason, "refused a call");
+        *last = Some((reason.to_owned(), Instant::now()));
+    }
 }
 
 fn verify(envelope: &Envelope, me: &MemberIdentity, known_incarnation: Option<&str>) -> Result<(), String> {
@@ -84,7 +102,9 @@ mod tests {
             node_id: 2,
             name: "b".into(),
             incarnation: "mine".into(),
+            joined_at: 0,
             founders: None,
+            restored: false,
         }
     }
 
@@ -140,8 +160,8 @@ mod tests {
                 },
                 None
             )
-            .contains("give it back its data directory")
+            .contains("blox member replace")
         );
-        assert!(refused(envelope(), Some("earlier")).contains("give it back its data directory"));
+        assert!(refused(envelope(), Some("earlier")).contains("blox member replace"));
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn results(answers: Vec<Answer>) -> Vec<proto::ProposeResult> {
     let result = |answer| match answer {
         Ok(outcome) => propose_result::Result::Outcome(Message::encode_to_vec(&outcome).into()),
         Err(Refusal::Overloaded) => propose_result::Result::Overloaded("the leader is overloaded".to_owned()),
+        Err(Refusal::DiskFull(full)) => propose_result::Result::DisksFull(full.into()),
         Err(Refusal::Unknown(cause)) => propose_result::Result::Unknown(cause),
         Err(Refusal::TryAgain(reason) | Refusal::Stopped(reason)) => propose_result::Result::TryAgain(reason),
         Err(Refusal::NotLeader) => propose_result::Result::TryAgain("not the leader".to_owned()),

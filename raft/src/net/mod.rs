@@ -9,24 +9,24 @@ mod failures;
 mod forwarded;
 mod requests;
 mod server;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 mod snapshot;
+mod transport;
 
 use std::time::Duration;
 
 pub(crate) use channels::Channels;
 pub(crate) use client::Network;
-pub(crate) use requests::{ForwardFailure, Requests, identify};
+pub(crate) use requests::{ForwardFailure, Requests, fetch_snapshot, identify};
 pub(crate) use server::serve;
+pub(crate) use transport::{Listener, listen};
 
 /// Largest gRPC message, bytes: an append of [`crate::propose::COMMAND_BYTES_MAX`] and more fits.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Appends wait while this much waits for the disk, bytes.
 const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
-const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 /// A connection on which nothing moves is asked for a sign of life after this, ...
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 /// ... and closed when none comes within this.
 const KEEP_ALIVE_DEADLINE: Duration = Duration::from_millis(1500);
-/// Flow-control windows, bytes: one full append must not wait for another round.
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;

@@ -5,34 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use futures::future::join_all;
 use futures::{Stream, StreamExt, stream};
 use openraft::errors::{Fatal, RaftError};
 use openraft::raft::{
     AppendEntriesResponse, StreamAppendError, TransferLeaderError, TransferLeaderRequest, VoteRequest,
 };
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    CONNECTION_WINDOW_BYTES, KEEP_ALIVE_DEADLINE, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, UNWRITTEN_BYTES_MAX, append,
-    envelope, forwarded, snapshot,
-};
+use super::transport::{self, Listener};
+use super::{MESSAGE_BYTES_MAX, UNWRITTEN_BYTES_MAX, append, envelope, forwarded, snapshot};
 use crate::bootstrap;
 use crate::codec;
+use crate::compare;
 use crate::engine::Engine;
+use crate::membership;
 use crate::node::{Node, known_committed};
 use crate::propose::Origin;
 use crate::proto::peer_server::{Peer, PeerServer};
 use crate::proto::{self, read_index_reply, transfer_reply};
 use crate::read::Asker;
-use crate::types::TypeConfig;
+use crate::rebuild;
+use crate::types::{TypeConfig, Vote};
 
-/// A silent connection of a peer is asked for a sign of life after this.
-const SERVER_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest deadline a forwarded proposal may ask for.
 const FORWARDED_DEADLINE_MAX: Duration = Duration::from_secs(60);
 
@@ -41,27 +38,25 @@ pub(crate) struct PeerService {
     node: Arc<Node>,
     /// One snapshot arrives at a time.
     receiving: Semaphore,
+    /// One node at a time takes a snapshot from here.
+    giving: Arc<Semaphore>,
 }
 
 /// Serves peers on `listener` until the node stops.
-pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
+pub(crate) async fn serve(node: Arc<Node>, listener: Listener) {
     let stop = node.stop.clone();
     let service = PeerServer::new(PeerService {
         node,
         receiving: Semaphore::new(1),
+        giving: Arc::new(Semaphore::new(1)),
     })
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let served = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(SERVER_KEEP_ALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_DEADLINE))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .serve_with_incoming(service, TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::select! {
+        biased;
         // Not gracefully: append streams never end by themselves.
         () = stop.cancelled() => {}
-        result = served => {
+        result = transport::serve(listener, service) => {
             if let Err(error) = result {
                 tracing::error!(%error, "the peer interface has ended");
             }
@@ -72,11 +67,12 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
 impl PeerService {
     /// The engine, if the call is for it.
     fn admit<T>(&self, request: &Request<T>) -> Result<Arc<Engine>, Status> {
-        let engine = self
-            .node
-            .engine
-            .get()
-            .ok_or_else(|| Status::unavailable("this node is not a member yet"))?;
+        let Some(engine) = self.node.engine.get() else {
+            if let Some(envelope) = envelope::open(request.metadata()) {
+                bootstrap::called(&self.node, &envelope);
+            }
+            return Err(Status::unavailable("this node is not a member yet"));
+        };
         envelope::check(engine, request.metadata())?;
         Ok(engine.clone())
     }
@@ -159,7 +155,9 @@ impl Peer for PeerService {
         if result.is_ok() {
             self.node.contact.touch(committed);
         }
-        Ok(Response::new(append::reply(result)))
+        let mut reply = append::reply(result);
+        reply.disk = self.node.disks.own().map(Into::into);
+        Ok(Response::new(reply))
     }
 
     type AppendStream = Pin<Box<dyn Stream<Item = Result<proto::AppendReply, Status>> + Send>>;
@@ -218,6 +216,29 @@ impl Peer for PeerService {
             .map(Response::new)
     }
 
+    type FetchSnapshotStream = Pin<Box<dyn Stream<Item = Result<proto::SnapshotFrame, Status>> + Send>>;
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<proto::FetchSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let engine = self.admit(&request)?;
+        let permit = self
+            .giving
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| Status::unavailable("another node is taking a snapshot from this one"))?;
+        let position = request.get_ref().position;
+        let snapshot = rebuild::snapshot_for_peer(&engine, &self.node.store, position).await?;
+        let (frames, _pace) = snapshot::frames(Vote::new(0, 0), snapshot, engine.snapshots.clone());
+        let frames = frames.map(move |frame| {
+            // Held until the last frame has left.
+            let _giving = &permit;
+            Ok(frame)
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+
     async fn transfer_leader(
         &self,
         request: Request<proto::TransferRequest>,
@@ -267,6 +288,15 @@ impl Peer for PeerService {
         Ok(Response::new(proto::ProposeReply { results }))
     }
 
+    async fn compare_state(
+        &self,
+        request: Request<proto::CompareStateRequest>,
+    ) -> Result<Response<proto::CompareStateReply>, Status> {
+        let engine = self.admit(&request)?;
+        let reply = compare::answer(&self.node, &engine, request.get_ref()).await;
+        Ok(Response::new(reply))
+    }
+
     async fn read_index(
         &self,
         request: Request<proto::ReadIndexRequest>,
@@ -281,5 +311,16 @@ impl Peer for PeerService {
             Err(refusal) => read_index_reply::Result::TryAgain(refusal.0),
         };
         Ok(Response::new(proto::ReadIndexReply { result: Some(result) }))
+    }
+
+    async fn members(&self, request: Request<proto::MembersRequest>) -> Result<Response<proto::MembersReply>, Status> {
+        self.admit(&request)?;
+        let request = request.into_inner();
+        let until = Instant::now() + Duration::from_millis(request.deadline_ms).min(FORWARDED_DEADLINE_MAX);
+        let asked = membership::asked(request)
+            .ok_or_else(|| Status::unimplemented("the leader does not know this wish: upgrade it"))?;
+        Ok(Response::new(membership::reply(
+            membership::answer(&self.node, &asked, until).await,
+        )))
     }
 }

@@ -8,24 +8,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use blox_runtime::watch;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::Snapshot;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::server::fatal;
 use crate::codec;
 use crate::engine::Engine;
+use crate::files;
 use crate::machine::{Incoming, ManifestError, SnapshotDirectory, Snapshots, snapshot_meta};
 use crate::proto::snapshot_frame::Frame;
 use crate::proto::{self, SnapshotFrame, SnapshotManifest};
-use crate::types::Vote;
+use crate::types::{SnapshotMeta, Vote};
 
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks read ahead of the network, or received ahead of the disk.
-const CHUNKS_AHEAD: usize = 4;
+/// Chunks read ahead of the network, or received ahead of the disk. In a simulation, where nothing may block, all of them.
+const CHUNKS_AHEAD: usize = if cfg!(feature = "simulation") { 4096 } else { 4 };
 /// A peer that sends or takes no frame for this long is given up.
 const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -37,7 +39,7 @@ impl Pace {
     /// this to bound: then this never resolves.
     pub(super) async fn stalled(mut self) {
         loop {
-            match tokio::time::timeout(FRAME_DEADLINE, self.0.changed()).await {
+            match blox_runtime::time::timeout(FRAME_DEADLINE, self.0.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => std::future::pending().await,
                 Err(_) => return,
@@ -60,7 +62,7 @@ pub(super) fn frames(
     snapshots: Arc<Snapshots>,
 ) -> (impl Stream<Item = SnapshotFrame> + Send + 'static, Pace) {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    tokio::task::spawn_blocking(move || {
+    blox_runtime::spawn_blocking(move || {
         if let Err(error) = send_files(&vote, &snapshot, &snapshots, &sender) {
             tracing::warn!(%error, "a snapshot was not sent whole");
         }
@@ -104,6 +106,7 @@ fn send_files(
             hasher.update(&chunk);
             snapshots.counters.bytes_sent.fetch_add(read as u64, Ordering::Relaxed);
             send(Frame::Chunk(Bytes::from(chunk)))?;
+            fail::fail_point!("raft::sending-snapshot");
         }
         send(Frame::FileEnd(proto::FileEnd {
             crc32: hasher.finalize(),
@@ -116,33 +119,9 @@ fn send_files(
 /// Receives a snapshot and has it installed.
 pub(super) async fn receive(
     engine: &Engine,
-    mut inbound: tonic::Streaming<SnapshotFrame>,
+    inbound: tonic::Streaming<SnapshotFrame>,
 ) -> Result<proto::SnapshotReply, Status> {
-    let Some(Frame::Header(header)) = next(&mut inbound).await? else {
-        return Err(Status::invalid_argument("a snapshot begins with its header"));
-    };
-    let vote =
-        codec::required_vote(header.vote.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let manifest = header
-        .manifest
-        .ok_or_else(|| Status::invalid_argument("the manifest is missing"))?;
-    engine.snapshots.check(&manifest).map_err(|error| refused(&error))?;
-    let meta = snapshot_meta(&manifest).map_err(|error| Status::invalid_argument(error.to_string()))?;
-
-    let (sender, frames) = mpsc::channel(CHUNKS_AHEAD);
-    let snapshots = engine.snapshots.clone();
-    let writing = tokio::task::spawn_blocking(move || write_files(&snapshots, manifest, frames));
-    while let Some(frame) = next(&mut inbound).await? {
-        if sender.send(frame).await.is_err() {
-            // The writer has ended, well or not: it says which.
-            break;
-        }
-    }
-    drop(sender);
-    let snapshot = writing
-        .await
-        .map_err(|error| Status::internal(error.to_string()))?
-        .map_err(|error| refused(&error))?;
+    let (vote, meta, snapshot) = take(&engine.snapshots, inbound).await?;
     let answer = engine
         .raft
         .install_full_snapshot(vote, Snapshot { meta, snapshot })
@@ -153,13 +132,50 @@ pub(super) async fn receive(
     })
 }
 
+/// Receives a snapshot: whole, synced, read through once and found undamaged.
+pub(super) async fn take(
+    snapshots: &Arc<Snapshots>,
+    mut inbound: tonic::Streaming<SnapshotFrame>,
+) -> Result<(Vote, SnapshotMeta, Arc<SnapshotDirectory>), Status> {
+    let Some(Frame::Header(header)) = next(&mut inbound).await? else {
+        return Err(Status::invalid_argument("a snapshot begins with its header"));
+    };
+    let vote =
+        codec::required_vote(header.vote.as_ref()).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let manifest = header
+        .manifest
+        .ok_or_else(|| Status::invalid_argument("the manifest is missing"))?;
+    snapshots.check(&manifest).map_err(|error| refused(&error))?;
+    let meta = snapshot_meta(&manifest).map_err(|error| Status::invalid_argument(error.to_string()))?;
+
+    let (sender, frames) = mpsc::channel(CHUNKS_AHEAD);
+    let snapshots = snapshots.clone();
+    let write = move || write_files(&snapshots, manifest, frames);
+    #[cfg(not(feature = "simulation"))]
+    let writing = blox_runtime::spawn_blocking(write);
+    while let Some(frame) = next(&mut inbound).await? {
+        if sender.send(frame).await.is_err() {
+            // The writer has ended, well or not: it says which.
+            break;
+        }
+    }
+    drop(sender);
+    #[cfg(feature = "simulation")]
+    let writing = blox_runtime::spawn_blocking(write);
+    let snapshot = writing
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?
+        .map_err(|error| refused(&error))?;
+    Ok((vote, meta, snapshot))
+}
+
 fn refused(error: &ManifestError) -> Status {
     tracing::warn!(%error, "refused a snapshot");
     Status::failed_precondition(format!("the snapshot cannot be used: {error}"))
 }
 
 async fn next(inbound: &mut tonic::Streaming<SnapshotFrame>) -> Result<Option<Frame>, Status> {
-    match tokio::time::timeout(FRAME_DEADLINE, inbound.message()).await {
+    match blox_runtime::time::timeout(FRAME_DEADLINE, inbound.message()).await {
         Ok(message) => Ok(message?.and_then(|message| message.frame)),
         Err(_) => Err(Status::deadline_exceeded("the snapshot's sender is silent")),
     }
@@ -215,12 +231,15 @@ fn write_file(
                     .bytes_received
                     .fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 file.write_all(&chunk)?;
+                fail::fail_point!("raft::receiving-snapshot");
             }
             Some(Frame::FileEnd(end)) => {
                 if written != start.bytes || hasher.finalize() != end.crc32 {
                     return Err(io::Error::other(format!("{} was damaged on its way", start.name)));
                 }
-                return file.sync_all();
+                return file
+                    .sync_all()
+                    .map_err(files::failed("sync", &directory.join(&start.name)));
             }
             _ => return Err(io::Error::other(format!("{} ended early", start.name))),
         }

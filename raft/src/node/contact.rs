@@ -1,8 +1,9 @@
 //! When this node last heard of a leader, and how old what it has applied is.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use parking_lot::Mutex;
 
 use crate::types::{LogId, Vote, position};

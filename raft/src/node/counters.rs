@@ -15,4 +15,8 @@ pub(crate) struct Counters {
     pub reads: AtomicU64,
     /// Leaders seen one after another.
     pub leader_changes: AtomicU64,
+    /// Peers whose state this node, as leader, has compared with its own.
+    pub states_compared: AtomicU64,
+    /// Alarms this node has raised, as leader, over states that differ.
+    pub states_differing: AtomicU64,
 }

@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use super::Node;
 use crate::engine::Engine;
 
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Looks at the log's size from time to time, until openraft ends.
 pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
@@ -18,7 +18,8 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
     let mut asked_at = None;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            biased;
+            () = blox_runtime::time::sleep(LOOK_INTERVAL) => {}
             () = node.stop.cancelled() => return,
         }
         let (applied, snapshot, purged) = {

@@ -3,24 +3,27 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use blox_runtime::{random, watch};
 use blox_store::Store;
 use openraft::LogIdOptionExt;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{InitializeError, RaftError};
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Contact, Counters, Node, housekeeping, nobody, observer};
+use super::{Contact, Counters, Node, disks, housekeeping, levels, nobody, observer};
 use crate::bootstrap;
 use crate::clock::Clock;
+use crate::compare;
 use crate::config::RaftConfig;
 use crate::engine::{self, Engine};
 use crate::error::StartError;
 use crate::identity::{self, Identity, MemberIdentity};
 use crate::log::RaftLog;
-use crate::net::{self, Channels};
+use crate::machine;
+use crate::membership::{self, Candidates, INITIAL_MEMBERS_MAX};
+use crate::net::{self, Channels, Listener};
 use crate::propose::{self, Proposal, batcher};
 use crate::read::{self, ReadRounds};
 use crate::status::Leadership;
@@ -30,7 +33,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What was opened and not yet put to work.
 struct Opened {
-    listener: TcpListener,
+    listener: Listener,
     log: RaftLog,
     proposals: mpsc::Receiver<Proposal>,
     rounds: ReadRounds,
@@ -44,10 +47,17 @@ pub(crate) async fn start(config: RaftConfig, store: Store, clock: Arc<dyn Clock
         cause: cause.to_string(),
     };
     let (started, answer) = oneshot::channel();
+    #[cfg(not(feature = "simulation"))]
     std::thread::Builder::new()
         .name("blox-raft".to_owned())
         .spawn(move || run(config, store, clock, started))
         .map_err(|cause| failed(&cause))?;
+    #[cfg(feature = "simulation")]
+    drop(blox_runtime::spawn(async move {
+        if let Some(node) = live_through(config, store, clock, started).await {
+            close(node);
+        }
+    }));
     answer.await.map_err(|cause| failed(&cause))?
 }
 
@@ -55,6 +65,12 @@ fn check(config: &RaftConfig) -> Result<(), StartError> {
     engine::settings(config, "")?;
     if config.name.is_empty() {
         return Err(StartError::Configuration("the node needs a name".to_owned()));
+    }
+    if config.initial_members.is_empty() || config.initial_members.len() > INITIAL_MEMBERS_MAX {
+        return Err(StartError::Configuration(format!(
+            "there are {} initial members: name 1 to {INITIAL_MEMBERS_MAX}",
+            config.initial_members.len()
+        )));
     }
     let mut names: Vec<&str> = config
         .initial_members
@@ -71,6 +87,7 @@ fn check(config: &RaftConfig) -> Result<(), StartError> {
     Ok(())
 }
 
+#[cfg(not(feature = "simulation"))]
 fn run(
     config: RaftConfig,
     store: Store,
@@ -89,48 +106,52 @@ fn run(
             return;
         }
     };
-    let node = runtime.block_on(async {
-        let (node, opened) = match open(config, store, clock).await {
-            Ok(both) => both,
-            Err(error) => {
-                drop(started.send(Err(error)));
-                return None;
-            }
-        };
-        if started.send(Ok(node.clone())).is_err() {
-            // Whoever started it has gone meanwhile.
-            node.stop.cancel();
-        }
-        live(&node, opened).await;
-        Some(node)
-    });
+    let node = runtime.block_on(live_through(config, store, clock, started));
     // Ends every task and with the last of them closes the database.
     drop(runtime);
     if let Some(node) = node {
-        node.log.close();
-        // Said only once this thread holds nothing any more: whoever waits may open the same directories again.
-        let finished = node.finished.clone();
-        drop(node);
-        finished.send_replace(true);
+        close(node);
     }
 }
 
+/// From opening its files to its end; `None`: it never began.
+async fn live_through(
+    config: RaftConfig,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    started: oneshot::Sender<Result<Arc<Node>, StartError>>,
+) -> Option<Arc<Node>> {
+    let (node, opened) = match open(config, store, clock).await {
+        Ok(both) => both,
+        Err(error) => {
+            drop(started.send(Err(error)));
+            return None;
+        }
+    };
+    if started.send(Ok(node.clone())).is_err() {
+        // Whoever started it has gone meanwhile.
+        node.stop.cancel();
+    }
+    live(&node, opened).await;
+    Some(node)
+}
+
+fn close(node: Arc<Node>) {
+    node.log.close();
+    // Said only once this thread holds nothing any more: whoever waits may open the same directories again.
+    let finished = node.finished.clone();
+    drop(node);
+    finished.send_replace(true);
+}
+
 async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result<(Arc<Node>, Opened), StartError> {
+    compare::mark::check(&config.data_directory)?;
     let applied = store.applied().map_err(|cause| StartError::Storage {
         doing: "read the applied position".to_owned(),
         cause: cause.to_string(),
     })?;
     let (identity, log, handle) = identity::open(&config.data_directory, &config.name, applied.log_id.is_empty())?;
-    if let Identity::New(_) = identity
-        && !config.initial_members.iter().any(|member| member.name == config.name)
-    {
-        return Err(StartError::Configuration(format!(
-            "`{}` is not among the initial members, and its data directory is empty: name it there. (A \
-             cluster that exists takes no further members yet.)",
-            config.name
-        )));
-    }
-    let listener = TcpListener::bind(config.peer_listen)
+    let listener = net::listen(config.peer_listen, &config.peer_advertise)
         .await
         .map_err(|cause| StartError::Listen {
             address: config.peer_listen.to_string(),
@@ -147,12 +168,19 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
         log: handle,
         channels: Channels::default(),
         disagreement: OnceLock::new(),
+        called: OnceLock::new(),
+        process: random::id().to_string(),
+        candidates: Candidates::default(),
+        attention: ArcSwapOption::empty(),
+        changing: tokio::sync::Mutex::new(()),
         proposals,
         reads,
         view: watch::Sender::new(nobody()),
         leadership: watch::Sender::new(Leadership::Follower),
         contact: Contact::default(),
+        disks: Arc::default(),
         counters: Counters::default(),
+        alarm: ArcSwap::default(),
         stop: CancellationToken::new(),
         stopped: watch::Sender::new(None),
         finished: watch::Sender::new(false),
@@ -175,17 +203,18 @@ async fn live(node: &Arc<Node>, opened: Opened) {
         proposals,
         rounds,
     } = opened;
-    tokio::spawn(net::serve(node.clone(), listener));
-    tokio::spawn(batcher::run(node.clone(), proposals));
-    tokio::spawn(rounds.run(node.clone()));
+    blox_runtime::spawn(net::serve(node.clone(), listener));
+    blox_runtime::spawn(batcher::run(node.clone(), proposals));
+    blox_runtime::spawn(rounds.run(node.clone()));
     let reason = tokio::select! {
+        biased;
         reason = participate(node, log) => reason,
         () = node.stop.cancelled() => "it was shut down".to_owned(),
     };
     tracing::info!(reason, "consensus ends on this node");
     node.end(&reason);
     if let Some(engine) = node.engine.get()
-        && tokio::time::timeout(SHUTDOWN_DEADLINE, engine.raft.shutdown())
+        && blox_runtime::time::timeout(SHUTDOWN_DEADLINE, engine.raft.shutdown())
             .await
             .is_err()
     {
@@ -197,7 +226,12 @@ async fn live(node: &Arc<Node>, opened: Opened) {
 async fn participate(node: &Arc<Node>, log: RaftLog) -> String {
     let identity = node.identity.load_full();
     let member = match identity.as_ref() {
-        Identity::Member(member) => member.clone(),
+        Identity::Member(member) => {
+            if let Err(refusal) = membership::check_alone(node).await {
+                return refusal;
+            }
+            member.clone()
+        }
         Identity::New(new) => match bootstrap::found_or_join(node, new).await {
             Ok(member) => {
                 node.identity.store(Arc::new(Identity::Member(member.clone())));
@@ -216,14 +250,30 @@ async fn engage(node: &Arc<Node>, member: MemberIdentity, log: RaftLog) -> Resul
     let founders = member
         .founders
         .clone()
-        .filter(|_| node.log.last().is_none() && node.log.vote().is_none());
+        // A restored state has its first membership already.
+        .filter(|_| !member.restored && node.log.last().is_none() && node.log.vote().is_none());
     let member = Arc::new(member);
-    let engine = Engine::build(&node.config, &node.store, member, log, &node.log, &node.channels).await?;
+    check_known_as(node, &node.store)?;
+    let engine = Engine::build(
+        &node.config,
+        &node.store,
+        member,
+        log,
+        &node.log,
+        &node.channels,
+        &node.disks,
+    )
+    .await?;
     let engine = Arc::new(engine);
     drop(node.engine.set(engine.clone()));
     engine.raft.run();
-    tokio::spawn(observer::run(node.clone(), engine.clone()));
-    tokio::spawn(housekeeping::run(node.clone(), engine.clone()));
+    blox_runtime::spawn(observer::run(node.clone(), engine.clone()));
+    blox_runtime::spawn(housekeeping::run(node.clone(), engine.clone()));
+    blox_runtime::spawn(compare::run(node.clone(), engine.clone()));
+    blox_runtime::spawn(membership::finish_changes(node.clone(), engine.clone()));
+    blox_runtime::spawn(membership::watch_standing(node.clone(), engine.clone()));
+    blox_runtime::spawn(disks::run(node.clone()));
+    blox_runtime::spawn(levels::run(node.clone(), engine.clone()));
     if let Some(founders) = founders {
         match engine.raft.initialize(founders).await {
             // Another start of this node got further than it wrote down.
@@ -238,6 +288,19 @@ async fn engage(node: &Arc<Node>, member: MemberIdentity, log: RaftLog) -> Resul
         "takes part in consensus"
     );
     Ok(engine)
+}
+
+/// Refuses before it takes part what [`observer`] would refuse later: a node that was started otherwise than its state knows it.
+fn check_known_as(node: &Node, store: &Store) -> Result<(), StartError> {
+    let (_, membership) = machine::applied_state(store).map_err(|cause| StartError::Storage {
+        doing: "read the applied membership".to_owned(),
+        cause: cause.to_string(),
+    })?;
+    let id = node.identity.load().node_id();
+    match id.and_then(|id| membership.get_node(&id)) {
+        Some(known) => observer::check_known_as(node, known).map_err(StartError::Identity),
+        None => Ok(()),
+    }
 }
 
 /// Waits until openraft ends, and says why it did.

@@ -2,7 +2,9 @@
 
 mod contact;
 mod counters;
+mod disks;
 mod housekeeping;
+mod levels;
 mod life;
 mod observer;
 mod view;
@@ -10,9 +12,9 @@ mod view;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use blox_runtime::watch;
 use blox_store::Store;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use contact::{Contact, known_committed};
@@ -20,12 +22,15 @@ pub(crate) use counters::Counters;
 pub(crate) use life::start;
 pub(crate) use view::{Leading, View};
 
-use crate::bootstrap::Refused;
+use crate::bootstrap::{Outsider, Refused};
 use crate::clock::Clock;
+use crate::compare::Alarm;
 use crate::config::RaftConfig;
+use crate::disk::Disks;
 use crate::engine::Engine;
 use crate::identity::Identity;
 use crate::log::LogHandle;
+use crate::membership::Candidates;
 use crate::net::Channels;
 use crate::propose::ProposalQueue;
 use crate::read::ReadQueue;
@@ -44,12 +49,25 @@ pub(crate) struct Node {
     pub channels: Channels,
     /// Another initial member that was told of other members: set by its question.
     pub disagreement: OnceLock<Refused>,
+    /// What a call of a cluster's member has told this node before it was one itself.
+    pub called: OnceLock<Outsider>,
+    /// Random, new with each start: by it a node knows itself from a copy of it.
+    pub process: String,
+    /// Nodes that asked to be taken in lately.
+    pub candidates: Candidates,
+    /// What keeps this node from taking part, and what to do; none known: nothing.
+    pub attention: ArcSwapOption<String>,
+    /// One change of the members at a time, as far as this node can see to that.
+    pub changing: tokio::sync::Mutex<()>,
     pub proposals: ProposalQueue,
     pub reads: ReadQueue,
     pub view: watch::Sender<View>,
     pub leadership: watch::Sender<Leadership>,
     pub contact: Contact,
+    pub disks: Arc<Disks>,
     pub counters: Counters,
+    /// Whose state differs, as far as this node was told.
+    pub alarm: ArcSwap<Alarm>,
     /// Ends everything.
     pub stop: CancellationToken,
     /// Set once consensus has ended: why.
@@ -75,7 +93,7 @@ impl Node {
     }
 
     /// Says why consensus ends, once; nobody leads from here on.
-    fn end(&self, reason: &str) {
+    pub(crate) fn end(&self, reason: &str) {
         self.stopped.send_if_modified(|stopped| {
             let first = stopped.is_none();
             if first {

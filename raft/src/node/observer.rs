@@ -11,7 +11,7 @@ use openraft::vote::RaftLeaderId;
 use super::{Leading, Node, View};
 use crate::engine::Engine;
 use crate::status::{Leadership, Role};
-use crate::types::{LogId, TypeConfig};
+use crate::types::{LogId, NodeInfo, TypeConfig};
 
 /// Runs until openraft ends.
 pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
@@ -28,6 +28,7 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
         // Only a leader that has not applied its first entry waits for apply.
         let waiting = server.state == ServerState::Leader && node.view.borrow().leading.is_none();
         let open = tokio::select! {
+            biased;
             changed = metrics.changed() => changed.is_ok(),
             changed = applied.changed(), if waiting => changed.is_ok(),
             () = node.stop.cancelled() => false,
@@ -44,13 +45,18 @@ fn check_own_entry(node: &Node, server: &RaftServerMetrics<TypeConfig>) -> Resul
     let Some(known) = server.membership_config.get_node(&server.id) else {
         return Ok(());
     };
+    check_known_as(node, known)
+}
+
+pub(super) fn check_known_as(node: &Node, known: &NodeInfo) -> Result<(), String> {
     let own = node.info();
     if *known == own {
         return Ok(());
     }
     Err(format!(
         "the cluster knows this node as `{}` at {} (HTTP {}, incarnation {}), but it was started as `{}` at {} (HTTP {}, incarnation {}). \
-         Start it as it is known",
+         Start it as it is known, or give this node a data directory of its own (a copy of another's counts for nothing); a node that has \
+         moved for good gets an empty directory and `blox member replace`",
         known.name,
         known.peer_address,
         known.http_address,

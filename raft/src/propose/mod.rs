@@ -6,6 +6,8 @@
 pub(crate) mod batcher;
 mod queue;
 
+use crate::disk::FullDisks;
+
 pub(crate) use queue::{Answer, Origin, Proposal, ProposalQueue, queue};
 
 /// Largest single command, bytes: with its entry it must fit in one gRPC message.
@@ -32,6 +34,8 @@ pub(crate) enum Refusal {
     NotLeader,
     /// Too much waits.
     Overloaded,
+    /// Too little room on disk.
+    DiskFull(FullDisks),
     /// It was submitted; what became of it is not known.
     Unknown(String),
     /// Consensus has ended on this node.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use blox_runtime::time::Instant;
 use blox_store::proto::Outcome;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
 use super::{Refusal, WAITING_BYTES_MAX, WAITING_MAX};
 
@@ -20,6 +20,8 @@ pub(crate) enum Origin {
     Caller,
     /// A duty of the leader of this term.
     Duty { term: u64 },
+    /// As a duty, for what is small and makes room or keeps the leader going: it is taken also where disks have little room.
+    Upkeep { term: u64 },
     /// A caller of another node: never forwarded again.
     Forwarded,
 }
@@ -73,7 +75,7 @@ pub(crate) struct Submitted {
 impl Submitted {
     /// Waits for the answer. What is still in the queue at the deadline is withdrawn: nothing was written then.
     pub(crate) async fn answer(mut self, until: Instant) -> Answer {
-        match tokio::time::timeout_at(until, &mut self.answer).await {
+        match blox_runtime::time::timeout_at(until, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) if self.withdraw() => Err(Refusal::Stopped("consensus has ended".to_owned())),
             Ok(Err(_)) => Err(Refusal::Unknown(

@@ -17,6 +17,7 @@ pub const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(100),
     election_min: Duration::from_millis(500),
     election_max: Duration::from_millis(1000),
+    compare_states: Duration::from_secs(60),
 };
 /// Long enough for anything that is going to happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +29,11 @@ pub struct TestNode {
 }
 
 impl TestNode {
+    /// One that does not run yet.
+    pub fn new(config: RaftConfig) -> TestNode {
+        TestNode { config, running: None }
+    }
+
     fn state_directory(&self) -> PathBuf {
         self.config.data_directory.join("state")
     }
@@ -153,6 +159,20 @@ impl Cluster {
             nodes,
             _directory: directory,
         }
+    }
+
+    /// A node beside the initial members that knows of them and does not run yet.
+    pub fn newcomer(&self, name: &str) -> TestNode {
+        let address = free_addresses(1).remove(0);
+        let config = self.nodes[0].config.clone();
+        TestNode::new(RaftConfig {
+            name: name.into(),
+            data_directory: self._directory.path().join(name),
+            peer_listen: address.parse().expect("an address"),
+            peer_advertise: address,
+            http_advertise: format!("{name}.example:2000"),
+            ..config
+        })
     }
 
     /// Nodes that run, with a leader.

@@ -3,6 +3,8 @@
 mod cluster;
 mod identity;
 mod leadership;
+mod membership;
 mod reads;
 mod replication;
+mod restore;
 mod snapshots;
