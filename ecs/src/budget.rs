@@ -2,10 +2,14 @@
 //!
 //! ECS counts per account, region and category ("Request throttling for the Amazon ECS API"); the figures below are its.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+
+use crate::config::SourceConfig;
 
 /// What ECS counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,7 +127,7 @@ struct Buckets {
     reconcile: TokenBucket,
 }
 
-/// The buckets of one source.
+/// The buckets of one account and region.
 pub struct Budget {
     categories: Mutex<Vec<Buckets>>,
 }
@@ -172,7 +176,7 @@ impl Budget {
             if now + exhausted.retry_after > deadline {
                 return Err(exhausted);
             }
-            tokio::time::sleep(exhausted.retry_after).await;
+            blox_runtime::time::sleep(exhausted.retry_after).await;
         }
     }
 
@@ -187,9 +191,75 @@ impl Budget {
     }
 }
 
+/// The budgets of all sources of a process: those of one account and region share theirs, as ECS has them share its own.
+#[derive(Default)]
+pub struct Budgets {
+    by_place: Mutex<BTreeMap<Place, Arc<Budget>>>,
+}
+
+/// What ECS counts together: an account (none: that of the process's own credentials) and a region.
+type Place = (Option<String>, String);
+
+impl Budgets {
+    /// None yet.
+    pub fn new() -> Budgets {
+        Budgets::default()
+    }
+
+    /// The budget of a source's account and region.
+    pub fn of(&self, source: &SourceConfig) -> Arc<Budget> {
+        let account = source.role_arn.as_deref().map(account_of);
+        let place = (account.map(str::to_owned), source.region.clone());
+        let mut by_place = self.by_place.lock();
+        Arc::clone(
+            by_place
+                .entry(place)
+                .or_insert_with(|| Arc::new(Budget::new(Instant::now()))),
+        )
+    }
+}
+
+/// The account in `arn:aws:iam::ACCOUNT:role/NAME`; what is no such ARN stands for itself.
+fn account_of(role_arn: &str) -> &str {
+    role_arn
+        .split(':')
+        .nth(4)
+        .filter(|account| !account.is_empty())
+        .unwrap_or(role_arn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Sources of one account and region draw from the same buckets, by whatever role; others have their own.
+    #[tokio::test(start_paused = true)]
+    async fn one_account_and_region_has_one_budget() {
+        let budgets = Budgets::new();
+        let budget = |region: &str, role: Option<&str>| {
+            budgets.of(&SourceConfig {
+                region: region.into(),
+                role_arn: role.map(str::to_owned),
+                ..crate::testing::config()
+            })
+        };
+        let own = budget("us-east-1", None);
+        own.drain(Category::ResourceRead, Instant::now());
+        let tokens = |budget: Arc<Budget>| budget.tokens(Category::ResourceRead, Instant::now());
+        assert_eq!(tokens(budget("us-east-1", None)), 0.0);
+        assert_eq!(tokens(budget("eu-west-1", None)), 100.0);
+        let reader = budget("us-east-1", Some("arn:aws:iam::123456789012:role/reader"));
+        assert_eq!(tokens(Arc::clone(&reader)), 100.0);
+        reader.drain(Category::ResourceRead, Instant::now());
+        assert_eq!(
+            tokens(budget("us-east-1", Some("arn:aws:iam::123456789012:role/x"))),
+            0.0
+        );
+        assert_eq!(
+            tokens(budget("us-east-1", Some("arn:aws:iam::210987654321:role/x"))),
+            100.0
+        );
+    }
 
     /// A bucket gives its burst at once, then exactly its rate, and never saves more than its burst.
     #[tokio::test(start_paused = true)]

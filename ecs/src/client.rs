@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blox_raft::Clock;
+use blox_runtime::time::Instant;
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use crate::answer::{self, Asked, Described, TaskDefinition};
 use crate::budget::{Budget, Caller, Category};
@@ -28,7 +28,7 @@ const LIST_PAGES_MAX: usize = 1_000;
 pub struct EcsClient {
     source: String,
     api: Arc<dyn EcsApi>,
-    budget: Budget,
+    budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
     metrics: EcsMetrics,
 }
@@ -40,12 +40,18 @@ struct Answered {
 }
 
 impl EcsClient {
-    /// A client of `api` with full buckets.
-    pub fn new(source: String, api: Arc<dyn EcsApi>, clock: Arc<dyn Clock>, metrics: EcsMetrics) -> EcsClient {
+    /// A client of `api` that draws from `budget`.
+    pub fn new(
+        source: String,
+        api: Arc<dyn EcsApi>,
+        budget: Arc<Budget>,
+        clock: Arc<dyn Clock>,
+        metrics: EcsMetrics,
+    ) -> EcsClient {
         EcsClient {
             source,
             api,
-            budget: Budget::new(Instant::now()),
+            budget,
             clock,
             metrics,
         }
@@ -175,7 +181,7 @@ impl EcsClient {
                 }
                 result => return result,
             }
-            tokio::time::sleep(backoff).await;
+            blox_runtime::time::sleep(backoff).await;
             backoff = (backoff * 2).min(Duration::from_millis(READ_BACKOFF_MS_MAX));
             attempt += 1;
         }
@@ -189,6 +195,10 @@ impl EcsClient {
 
     fn counted<T>(&self, request: &EcsRequest, result: Result<T, CallError>) -> Result<T, CallError> {
         let operation = request.operation();
+        debug_assert!(
+            EcsRequest::OPERATIONS.contains(&operation),
+            "{operation} begins without its zero"
+        );
         let code = result.as_ref().err().map_or_else(|| "ok".to_string(), CallError::label);
         let labels = [("source", self.source.as_str()), ("op", operation)];
         self.metrics.add(

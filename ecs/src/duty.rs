@@ -49,6 +49,7 @@ pub async fn run_duty(source: Arc<Source>, state: Arc<dyn ReplicatedState>, canc
         .queue()
         .map(|queue| feed::Feed::new(source.clone(), queue.clone(), state.clone()));
     let end = tokio::select! {
+        biased;
         () = cancel.cancelled() => DutyEnd::Cancelled,
         end = run_feed(feed.as_ref()).boxed() => end,
         end = reconcile::run(&source, state.as_ref()).boxed() => end,
@@ -83,6 +84,10 @@ impl ReplicatedState for LiveState {
 
     fn has_recent_quorum(&self, within: Duration) -> bool {
         self.context.consensus.has_recent_quorum(within)
+    }
+
+    fn has_room(&self) -> bool {
+        self.context.consensus.disks().refused.is_none()
     }
 
     fn session(&self) -> u64 {

@@ -10,6 +10,7 @@
 //! - [`EcsApi`], [`Queue`], [`ReplicatedState`]: the three things the crate stands on, as traits, so that all of the above runs on fakes.
 
 mod answer;
+#[cfg(feature = "aws")]
 mod aws;
 pub mod budget;
 mod client;

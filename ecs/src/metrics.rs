@@ -21,6 +21,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::request::EcsRequest;
+
+/// What the feed counts of messages.
+const QUEUE_COUNTERS: [&str; 6] = [
+    "blox_sqs_received_total",
+    "blox_sqs_deleted_total",
+    "blox_sqs_delete_failures_total",
+    "blox_sqs_quarantined_total",
+    "blox_sqs_abandoned_total",
+    "blox_sqs_extended_total",
+];
+/// What the feed asks of a queue.
+const QUEUE_OPERATIONS: [&str; 4] = [
+    "GetQueueUrl",
+    "ReceiveMessage",
+    "DeleteMessageBatch",
+    "ChangeMessageVisibilityBatch",
+];
+
 /// One reading.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -80,6 +99,31 @@ impl EcsMetrics {
             .sum()
     }
 
+    /// Makes the counters of a source stand there with 0: one that only appears with its first count never seems to rise, and no alert on its
+    /// rise is raised the first time.
+    pub(crate) fn begin_source(&self, source: &str, has_queue: bool) {
+        let source = ("source", source);
+        for name in ["blox_reconcile_passes_total", "blox_reconcile_failures_total"] {
+            self.cell(name, &[source]);
+        }
+        for operation in EcsRequest::OPERATIONS {
+            self.cell("blox_ecs_api_throttled_total", &[source, ("op", operation)]);
+        }
+        if !has_queue {
+            return;
+        }
+        for name in QUEUE_COUNTERS {
+            self.cell(name, &[source]);
+        }
+        self.cell("blox_sqs_in_flight_messages", &[source]);
+        for operation in QUEUE_OPERATIONS {
+            self.cell(
+                "blox_sqs_errors_total",
+                &[source, ("op", operation), ("code", "unknown")],
+            );
+        }
+    }
+
     /// Adds to a counter.
     pub(crate) fn add(&self, name: &'static str, labels: &[(&'static str, &str)], amount: u64) {
         if amount == 0 {
@@ -128,5 +172,30 @@ mod tests {
         assert_eq!(metrics.value("blox_events_total", &[("source", "a")]), 6.0);
         assert_eq!(metrics.value("blox_event_lag_seconds", &[]), 0.25);
         assert_eq!(metrics.read().len(), 3);
+    }
+
+    /// What has not happened yet stands there as 0, and nothing of a queue where there is none.
+    #[test]
+    fn a_source_begins_with_zeros() {
+        let metrics = EcsMetrics::new();
+        metrics.begin_source("alone", false);
+        let names = |metrics: &EcsMetrics| metrics.read().iter().map(|sample| sample.name).collect::<Vec<_>>();
+        assert!(names(&metrics).contains(&"blox_ecs_api_throttled_total"));
+        assert!(!names(&metrics).iter().any(|name| name.starts_with("blox_sqs_")));
+        metrics.begin_source("fed", true);
+        assert!(names(&metrics).contains(&"blox_sqs_quarantined_total"));
+        metrics.add("blox_sqs_quarantined_total", &[("source", "fed")], 2);
+        metrics.begin_source("fed", true);
+        assert_eq!(
+            metrics.value("blox_sqs_quarantined_total", &[]),
+            2.0,
+            "nothing starts over"
+        );
+        assert!(
+            metrics
+                .read()
+                .iter()
+                .all(|sample| sample.value == 0.0 || sample.value == 2.0)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What Blox asks of ECS, as values: one trait with one method, so that everything above it runs on a fake.
 
-use std::time::Instant;
+use blox_runtime::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -111,6 +111,19 @@ pub struct StartTasks {
 }
 
 impl EcsRequest {
+    /// Every answer of [`EcsRequest::operation`].
+    pub(crate) const OPERATIONS: [&str; 9] = [
+        "ListClusters",
+        "DescribeClusters",
+        "ListContainerInstances",
+        "DescribeContainerInstances",
+        "ListTasks",
+        "DescribeTasks",
+        "DescribeTaskDefinition",
+        "StartTask",
+        "StopTask",
+    ];
+
     /// AWS' name of the operation.
     pub fn operation(&self) -> &'static str {
         match self {

@@ -1,14 +1,15 @@
 //! One source: an account and region, as the scheduler, the API and the duties use it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use blox_raft::Clock;
+use blox_runtime::time::Instant;
 use blox_store::proto::Observation;
 
 use crate::answer::{Described, Failure, TaskDefinition};
+#[cfg(feature = "aws")]
 use crate::aws;
-use crate::budget::{Caller, Category};
+use crate::budget::{Budgets, Caller, Category};
 use crate::client::EcsClient;
 use crate::config::{ClusterFilter, SourceConfig};
 use crate::error::CallError;
@@ -34,14 +35,29 @@ pub struct Source {
 }
 
 impl Source {
-    /// Builds the SDK's clients from its own chain of endpoints, profiles and credentials; asks AWS nothing yet.
-    pub async fn connect(config: SourceConfig, clock: Arc<dyn Clock>, metrics: EcsMetrics) -> Source {
+    /// Builds the SDK's clients from its own chain of endpoints, profiles and credentials; asks AWS nothing yet. Sources of one account and
+    /// region that are given the same `budgets` share one.
+    #[cfg(feature = "aws")]
+    pub async fn connect(
+        config: SourceConfig,
+        budgets: &Budgets,
+        clock: Arc<dyn Clock>,
+        metrics: EcsMetrics,
+    ) -> Source {
         let clients = aws::connect(&config).await;
         let queue = clients.queue.map(|queue| Arc::new(queue) as Arc<dyn Queue>);
-        Source::with_parts(config, Arc::new(clients.ecs), queue, clock, metrics)
+        let budget = budgets.of(&config);
+        let client = EcsClient::new(
+            config.name.clone(),
+            Arc::new(clients.ecs),
+            budget,
+            clock,
+            metrics.clone(),
+        );
+        Source::begin(config, client, queue, metrics)
     }
 
-    /// A source over any API and queue: for tests and simulation.
+    /// A source over any API and queue, with a budget of its own: for tests and simulation.
     pub fn with_parts(
         config: SourceConfig,
         api: Arc<dyn EcsApi>,
@@ -49,7 +65,13 @@ impl Source {
         clock: Arc<dyn Clock>,
         metrics: EcsMetrics,
     ) -> Source {
-        let client = EcsClient::new(config.name.clone(), api, clock, metrics.clone());
+        let budget = Budgets::new().of(&config);
+        let client = EcsClient::new(config.name.clone(), api, budget, clock, metrics.clone());
+        Source::begin(config, client, queue, metrics)
+    }
+
+    fn begin(config: SourceConfig, client: EcsClient, queue: Option<Arc<dyn Queue>>, metrics: EcsMetrics) -> Source {
+        metrics.begin_source(&config.name, queue.is_some());
         Source {
             config,
             client,

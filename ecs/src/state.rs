@@ -50,6 +50,11 @@ pub trait ReplicatedState: Send + Sync + 'static {
     /// Whether a quorum has acknowledged this leader within `within`.
     fn has_recent_quorum(&self, within: Duration) -> bool;
 
+    /// Whether disks have room for what would be proposed.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// The session every command carries.
     fn session(&self) -> u64;
 
@@ -120,12 +125,15 @@ pub(crate) async fn propose(state: &dyn ReplicatedState, command: Command) -> Re
                 return Err(DutyEnd::SessionOver("this node does not lead any more".into()));
             }
             Err(ProposeError::Stopped(why)) => return Err(DutyEnd::NodeFailed(why)),
-            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded | ProposeError::Unknown { .. })) => {
-                error.to_string()
-            }
+            Err(
+                error @ (ProposeError::NoLeader
+                | ProposeError::Overloaded
+                | ProposeError::DiskFull(_)
+                | ProposeError::Unknown { .. }),
+            ) => error.to_string(),
         };
         tracing::debug!(attempt, failure, "proposal failed, trying again");
-        tokio::time::sleep(backoff).await;
+        blox_runtime::time::sleep(backoff).await;
         backoff = (backoff * 2).min(Duration::from_millis(PROPOSAL_BACKOFF_MS_MAX));
         attempt += 1;
     }

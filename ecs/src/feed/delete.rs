@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::{Deletion, Feed, Forever, QUEUE_CALL_TIMEOUT_MS};
 use crate::queue::QUEUE_BATCH_MESSAGES_MAX;
@@ -32,6 +32,8 @@ impl Feed {
             let was_empty = gathered.is_empty();
             let lacking = QUEUE_BATCH_MESSAGES_MAX - gathered.len();
             tokio::select! {
+                biased;
+                Some(()) = calls.next(), if !calls.is_empty() => {}
                 count = applied.recv_many(&mut gathered, lacking), if !is_full => {
                     if count == 0 {
                         return Err(DutyEnd::Cancelled);
@@ -40,16 +42,16 @@ impl Feed {
                         due_at = Instant::now() + Duration::from_millis(GATHER_MS);
                     }
                 }
-                () = tokio::time::sleep_until(due_at), if has_room && !was_empty => {}
-                Some(()) = calls.next(), if !calls.is_empty() => {}
+                () = blox_runtime::time::sleep_until(due_at), if has_room && !was_empty => {}
             }
         }
     }
 
     async fn delete(&self, deletions: Vec<Deletion>) {
         let receipts = deletions.iter().map(|deletion| deletion.receipt.clone()).collect();
+        fail::fail_point!("ecs::before-delete");
         let deadline = Duration::from_millis(QUEUE_CALL_TIMEOUT_MS);
-        let failed = match tokio::time::timeout(deadline, self.queue.delete(receipts)).await {
+        let failed = match blox_runtime::time::timeout(deadline, self.queue.delete(receipts)).await {
             Ok(Ok(failed)) => failed,
             Ok(Err(error)) => {
                 self.count_error(&error);
@@ -57,6 +59,7 @@ impl Feed {
             }
             Err(_) => deletions.len(),
         };
+        fail::fail_point!("ecs::after-delete");
         self.count("blox_sqs_deleted_total", deletions.len().saturating_sub(failed));
         self.count("blox_sqs_delete_failures_total", failed);
     }

@@ -24,11 +24,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use blox_store::proto::{Command, ReportSource, command::Operation};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 
 use crate::queue::{QUEUE_BATCH_MESSAGES_MAX, Queue, ReceiptHandle};
 use crate::source::Source;
@@ -44,6 +44,8 @@ const VISIBILITY_MS: u64 = 10_000;
 const EXTENSION_DUE_MS: u64 = 5_000;
 /// How often hidden messages are looked over, and progress is reported.
 const TICK_MS: u64 = 1_000;
+/// Calls at once to hide messages anew, or to hand them back: all that may be in flight take 410.
+const VISIBILITY_CALLS_MAX: usize = 32;
 /// Deadline of a call to delete or to extend.
 const QUEUE_CALL_TIMEOUT_MS: u64 = 5_000;
 /// For handing unapplied messages back at the end of a session.
@@ -108,14 +110,15 @@ impl Feed {
     /// same arrives a second time there, which changes nothing.
     pub(crate) async fn hand_back(&self) {
         let receipts = self.pending.lock().receipts();
-        let calls = receipts
-            .chunks(QUEUE_BATCH_MESSAGES_MAX)
-            .map(|chunk| self.queue.extend(chunk.to_vec(), Duration::ZERO));
+        let calls = futures::stream::iter(receipts.chunks(QUEUE_BATCH_MESSAGES_MAX)).for_each_concurrent(
+            VISIBILITY_CALLS_MAX,
+            |chunk| async move {
+                // One that fails comes back all the same, later.
+                let _ = self.queue.extend(chunk.to_vec(), Duration::ZERO).await;
+            },
+        );
         let deadline = Duration::from_millis(HAND_BACK_TIMEOUT_MS);
-        if tokio::time::timeout(deadline, futures::future::join_all(calls))
-            .await
-            .is_err()
-        {
+        if blox_runtime::time::timeout(deadline, calls).await.is_err() {
             tracing::debug!(
                 source = self.source.name(),
                 "unapplied messages come back by themselves"
@@ -125,16 +128,15 @@ impl Feed {
 
     /// Hides pending messages anew before their time is up.
     async fn keep_hidden_forever(&self) -> Forever {
-        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        let mut ticks = blox_runtime::time::interval(Duration::from_millis(TICK_MS));
         loop {
             ticks.tick().await;
             let now = Instant::now();
             let due = self.pending.lock().due(now + Duration::from_millis(EXTENSION_DUE_MS));
             self.count_in_flight();
-            let calls = due
-                .chunks(QUEUE_BATCH_MESSAGES_MAX)
-                .map(|chunk| self.hide_anew(chunk, now));
-            futures::future::join_all(calls).await;
+            futures::stream::iter(due.chunks(QUEUE_BATCH_MESSAGES_MAX))
+                .for_each_concurrent(VISIBILITY_CALLS_MAX, |chunk| self.hide_anew(chunk, now))
+                .await;
         }
     }
 
@@ -142,7 +144,7 @@ impl Feed {
         let receipts: Vec<_> = chunk.iter().map(|(_, receipt)| receipt.clone()).collect();
         let visibility = Duration::from_millis(VISIBILITY_MS);
         let deadline = Duration::from_millis(QUEUE_CALL_TIMEOUT_MS);
-        match tokio::time::timeout(deadline, self.queue.extend(receipts, visibility)).await {
+        match blox_runtime::time::timeout(deadline, self.queue.extend(receipts, visibility)).await {
             Ok(Ok(_)) => {
                 // One that could not be extended comes back and is applied twice, which changes nothing: no need to tell them apart.
                 self.pending
@@ -160,7 +162,7 @@ impl Feed {
 
     /// Once a second: the watermark, if it moved, and what was dropped and no command has carried yet.
     async fn report_forever(&self) -> Forever {
-        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        let mut ticks = blox_runtime::time::interval(Duration::from_millis(TICK_MS));
         loop {
             ticks.tick().await;
             let moved = self.pending.lock().moved_watermark();

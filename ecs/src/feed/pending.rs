@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
+use blox_runtime::time::Instant;
 
 use super::watermark::{Poll, PollEnd, Watermark};
 use crate::queue::ReceiptHandle;

@@ -34,13 +34,14 @@ impl Feed {
                 in_flight.push(self.settle(batch, &deletions));
             }
             tokio::select! {
+                biased;
+                Some(left) = in_flight.next(), if !in_flight.is_empty() => {
+                    left?.into_iter().for_each(|unit: Unit| gather.push(unit));
+                }
                 units = received.recv() => match units {
                     Some(units) => units.into_iter().for_each(|unit| gather.push(unit)),
                     None => return Err(DutyEnd::Cancelled),
                 },
-                Some(left) = in_flight.next(), if !in_flight.is_empty() => {
-                    left?.into_iter().for_each(|unit: Unit| gather.push(unit));
-                }
             }
         }
     }

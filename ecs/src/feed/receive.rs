@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use blox_store::proto::Observation;
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::dropped::Counts;
 use super::in_flight::Reserved;
@@ -23,7 +23,7 @@ const POLLS: usize = 4;
 pub(super) const POLL_WAIT_MS: u64 = 2_000;
 /// Beyond the longest poll: the SDK's own deadline is shorter.
 const RECEIVE_TIMEOUT_MS: u64 = 30_000;
-/// How often a leader without a recent quorum looks again.
+/// How often a leader without a recent quorum, or without room on disk, looks again.
 const QUORUM_CHECK_MS: u64 = 50;
 /// Pause after a failed receive, doubled for each further one.
 const BACKOFF_MS: u64 = 200;
@@ -77,7 +77,7 @@ impl Feed {
         let mut failures = Failures::default();
         loop {
             let reserved = self.in_flight.reserve().await;
-            self.wait_for_quorum().await;
+            self.wait_until_applicable().await;
             let poll = self.pending.lock().poll_begins(self.state.wall_ms());
             match self.receive(options).await {
                 Ok(messages) if messages.is_empty() => {
@@ -105,7 +105,7 @@ impl Feed {
                     self.count_error(&error);
                     let pause = failures.failed(self.source.name(), number, &self.source.config().queue, &error);
                     drop(reserved);
-                    tokio::time::sleep(pause).await;
+                    blox_runtime::time::sleep(pause).await;
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Feed {
 
     async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Message>, CallError> {
         let deadline = Duration::from_millis(RECEIVE_TIMEOUT_MS);
-        tokio::time::timeout(deadline, self.queue.receive(options))
+        blox_runtime::time::timeout(deadline, self.queue.receive(options))
             .await
             .unwrap_or_else(|_| {
                 let cause = format!("no answer within {deadline:?}");
@@ -125,10 +125,11 @@ impl Feed {
             })
     }
 
-    /// A leader that no quorum has acknowledged lately may be none: what it received could not be applied.
-    async fn wait_for_quorum(&self) {
-        while !self.state.has_recent_quorum(Duration::from_millis(QUORUM_AGE_MS_MAX)) {
-            tokio::time::sleep(Duration::from_millis(QUORUM_CHECK_MS)).await;
+    /// A leader that no quorum has acknowledged lately may be none, and one whose disks have no room may not write: what it received could
+    /// not be applied.
+    async fn wait_until_applicable(&self) {
+        while !self.state.has_recent_quorum(Duration::from_millis(QUORUM_AGE_MS_MAX)) || !self.state.has_room() {
+            blox_runtime::time::sleep(Duration::from_millis(QUORUM_CHECK_MS)).await;
         }
     }
 

@@ -83,6 +83,23 @@ async fn a_message_is_deleted_only_after_its_command_is_applied() {
     assert_eq!(running.stop().await, DutyEnd::Cancelled);
 }
 
+/// However many messages wait, the calls that hide them anew, and those that hand them back, are bounded; all of them are made.
+#[tokio::test(start_paused = true)]
+async fn hiding_and_handing_back_are_bounded() {
+    let (queue, state) = (FakeQueue::new(), FakeState::new());
+    *state.delay.lock() = Duration::from_secs(3_600);
+    for number in 0..2_000 {
+        queue.send(task_event("prod", &format!("t{number}"), 1));
+    }
+    let running = run(&queue, &state);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(queue.deliveries_max(), 1, "a pending message became visible");
+    assert!(running.metric("blox_sqs_extended_total", &[]) >= 2_000.0);
+    running.stop().await;
+    assert_eq!(queue.visible(), 2_000);
+    assert_eq!(queue.extensions_at_once_max(), VISIBILITY_CALLS_MAX);
+}
+
 /// Many messages travel in few commands of at most 1,000 observations, under the duty's session; each is applied and deleted once.
 #[tokio::test(start_paused = true)]
 async fn what_waits_together_travels_as_one_command() {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use blox_runtime::time::Instant;
 
 use super::VISIBILITY_MS;
 use super::receive::POLL_WAIT_MS;

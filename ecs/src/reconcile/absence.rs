@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use blox_runtime::time::Instant;
 
 /// The least time between the first answer that called a resource missing and the sending of the call whose answer confirms it: longer than
 /// ECS lags behind itself (the ECS API reference on eventual consistency).

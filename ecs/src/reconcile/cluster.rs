@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use blox_store::proto::{ForgetResource, ReconcilePass, ResourceKind};
-use tokio::time::Instant;
 
 use super::absence::{Absences, Asked};
 use super::writer::Writer;
@@ -69,10 +69,11 @@ impl ClusterPass<'_> {
         writer.flush().await?;
 
         let counts = (instances.listed.len() as u64, tasks.listed.len() as u64);
+        let missing = instances.missing.len() + tasks.missing.len();
         let mut gone = self.gone(ResourceKind::Instance, instances);
         gone.extend(self.gone(ResourceKind::Task, tasks));
         writer.forget(gone).await?;
-        Ok(self.result(started_at_ms, counts, &writer))
+        Ok(self.result(started_at_ms, counts, unjudged(missing, &writer), &writer))
     }
 
     /// The pass over a cluster that Describe called INACTIVE or MISSING: nothing can be in it, and it cannot be listed. Judged as if each of its
@@ -85,6 +86,7 @@ impl ClusterPass<'_> {
         let known_tasks = self.known(ResourceKind::Task)?;
         let asked = self.ask_for_cluster().await?;
         let mut gone = Vec::new();
+        let missing = known_instances.len() + known_tasks.len();
         for (kind, known) in [
             (ResourceKind::Instance, known_instances),
             (ResourceKind::Task, known_tasks),
@@ -98,7 +100,7 @@ impl ClusterPass<'_> {
             gone.extend(self.gone(kind, looked));
         }
         writer.forget(gone).await?;
-        Ok(self.result(started_at_ms, (0, 0), &writer))
+        Ok(self.result(started_at_ms, (0, 0), unjudged(missing, &writer), &writer))
     }
 
     /// Describes the cluster once more; an error unless it is INACTIVE or MISSING still.
@@ -122,7 +124,14 @@ impl ClusterPass<'_> {
         }
     }
 
-    fn result(&self, started_at_ms: i64, (instances, tasks): (u64, u64), writer: &Writer<'_>) -> ReconcilePass {
+    /// `unjudged`: resources that ECS called MISSING and that may not be forgotten yet.
+    fn result(
+        &self,
+        started_at_ms: i64,
+        (instances, tasks): (u64, u64),
+        unjudged: usize,
+        writer: &Writer<'_>,
+    ) -> ReconcilePass {
         ReconcilePass {
             cluster_arn: self.cluster_arn.to_string(),
             started_at_ms,
@@ -132,6 +141,8 @@ impl ClusterPass<'_> {
             drift_added: writer.drift.added,
             drift_changed: writer.drift.changed,
             drift_gone: writer.drift.gone,
+            missing: unjudged as u64,
+            settled: false,
         }
     }
 
@@ -158,7 +169,7 @@ impl ClusterPass<'_> {
     async fn list(&self, requests: &[EcsRequest], had_some: bool) -> Result<BTreeSet<String>, PassError> {
         let mut listed = self.list_once(requests).await?;
         if listed.is_empty() && had_some {
-            tokio::time::sleep(Duration::from_millis(SECOND_LOOK_MS)).await;
+            blox_runtime::time::sleep(Duration::from_millis(SECOND_LOOK_MS)).await;
             listed = self.list_once(requests).await?;
         }
         Ok(listed)
@@ -230,6 +241,12 @@ impl ClusterPass<'_> {
         gone.map(|known| forget(kind, self.client.source(), self.cluster_arn, known))
             .collect()
     }
+}
+
+/// What ECS called missing and the state still holds: not missing for long enough, or changed since the lists began, so that the wish to forget
+/// it was not followed.
+fn unjudged(missing: usize, writer: &Writer<'_>) -> usize {
+    missing.saturating_sub(usize::try_from(writer.drift.gone).unwrap_or(usize::MAX))
 }
 
 /// The wish to forget a resource as it was known.

@@ -12,10 +12,10 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use blox_runtime::time::Instant;
 use blox_store::proto::{Observation, ReconcilePass, ResourceKind};
 use futures::StreamExt;
 use serde::Deserialize;
-use tokio::time::Instant;
 
 use self::absence::{Absences, Asked};
 use self::cluster::{ClusterMemory, ClusterPass};
@@ -74,7 +74,7 @@ pub(crate) async fn run(source: &Source, state: &dyn ReplicatedState) -> DutyEnd
                 pause = pause.min(Duration::from_millis(FAILED_PAUSE_MS_MAX));
             }
         }
-        tokio::time::sleep(pause).await;
+        blox_runtime::time::sleep(pause).await;
     }
 }
 
@@ -256,7 +256,7 @@ impl Reconcile<'_> {
         if !listed.is_empty() || !had_some {
             return Ok(listed);
         }
-        tokio::time::sleep(Duration::from_millis(SECOND_LOOK_MS)).await;
+        blox_runtime::time::sleep(Duration::from_millis(SECOND_LOOK_MS)).await;
         self.source.client().list(Caller::Reconcile, request).await
     }
 

@@ -29,6 +29,8 @@ struct Queues {
     receives: u64,
     delete_failures: u32,
     missing: bool,
+    extensions_at_once: usize,
+    extensions_at_once_max: usize,
 }
 
 /// A queue as SQS is: at least once, hidden for a while, in no order that anyone relies on.
@@ -78,6 +80,11 @@ impl FakeQueue {
             .map(|message| message.receives)
             .max()
             .unwrap_or(0)
+    }
+
+    /// The most calls to extend that were under way at once.
+    pub(crate) fn extensions_at_once_max(&self) -> usize {
+        self.queues.lock().extensions_at_once_max
     }
 
     /// Messages that a receive would get now.
@@ -176,7 +183,15 @@ impl Queue for FakeQueue {
                 .iter()
                 .map(|receipt| receipt.0.parse().expect("ours"))
                 .collect();
+            {
+                let mut queues = self.queues.lock();
+                queues.extensions_at_once += 1;
+                queues.extensions_at_once_max = queues.extensions_at_once_max.max(queues.extensions_at_once);
+            }
+            // A round trip, so that calls meet.
+            tokio::time::sleep(Duration::from_millis(1)).await;
             let mut queues = self.queues.lock();
+            queues.extensions_at_once -= 1;
             for message in queues.messages.iter_mut().filter(|message| ids.contains(&message.id)) {
                 message.visible_at = Instant::now() + visibility;
             }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use blox_ecs::budget::Budgets;
 use blox_ecs::{CallError, DutyEnd, EcsMetrics, Source, SourceConfig, StartTasks, run_duty};
 use blox_raft::SystemClock;
 use blox_store::Kind;
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Control, with_simulator};
@@ -26,7 +28,7 @@ async fn source(change: impl FnOnce(&mut SourceConfig)) -> Source {
         reconcile_pause_ms: 500,
     };
     change(&mut config);
-    Source::connect(config, Arc::new(SystemClock::new()), EcsMetrics::new()).await
+    Source::connect(config, &Budgets::new(), Arc::new(SystemClock::new()), EcsMetrics::new()).await
 }
 
 /// A cluster `one` with this many instances, and a task definition `agent`.
@@ -273,7 +275,8 @@ fn a_refused_connection_is_not_sent() {
                 role_arn: Some("arn:aws:iam::123456789012:role/blox".into()),
                 ..source.config().clone()
             };
-            let assumed = Source::connect(config, Arc::new(SystemClock::new()), EcsMetrics::new()).await;
+            let assumed =
+                Source::connect(config, &Budgets::new(), Arc::new(SystemClock::new()), EcsMetrics::new()).await;
             assert_eq!(
                 assumed.describe_cluster("one").await.map(|found| found.is_some()),
                 Ok(false),
