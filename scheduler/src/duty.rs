@@ -10,7 +10,7 @@ mod holds;
 mod room;
 mod works;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use blox_store::{StoreError, WatchBatch, WatchEnd, WatchFrom, WatchRequest, Watcher};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::{ExecuteError, Executor, Surroundings};
 use crate::limits::Limits;
 use crate::mirror::{KINDS, Mirror};
-use crate::names::EnvironmentId;
+use crate::names::{ClusterId, EnvironmentId};
 use crate::planner::plan_some;
 use works::{Done, Works};
 
@@ -59,6 +59,8 @@ enum LoopEnd {
     Duty(DutyEnd),
     /// The watch fell behind the kept history: begin again from a view.
     Behind(WatchEnd),
+    /// Reconcile has brought in a cluster since the mirror began: begin again from a view that is at least as new as that.
+    BroughtIn,
 }
 
 /// Runs until cancelled or until the session is over.
@@ -98,6 +100,7 @@ async fn finish(context: &Context, works: &mut Works<'_>) {
 }
 
 async fn follow(context: &Context, works: &mut Works<'_>) -> DutyEnd {
+    let mut held = BTreeSet::new();
     loop {
         let (mirror, watcher) = match begin(context) {
             Ok(begun) => begun,
@@ -110,10 +113,12 @@ async fn follow(context: &Context, works: &mut Works<'_>) -> DutyEnd {
             planned_at: 0,
             plan_cost_ms: 0,
             resynced_at: 0,
+            held: &mut held,
         };
         match scheduling.run(watcher, works).await {
             LoopEnd::Duty(end) => return end,
             LoopEnd::Behind(reason) => tracing::info!(%reason, "the scheduler's watch begins again from the head"),
+            LoopEnd::BroughtIn => {}
         }
         context
             .surroundings
@@ -125,8 +130,11 @@ async fn follow(context: &Context, works: &mut Works<'_>) -> DutyEnd {
 
 fn begin(context: &Context) -> Result<(Mirror, Result<Watcher, WatchEnd>), DutyEnd> {
     let proposer = &context.surroundings.proposer;
+    // Before the view: what reconcile says that it has brought in is in there.
+    let sources = proposer.sources().map_err(DutyEnd::Storage)?;
     let view = proposer.view().map_err(DutyEnd::Storage)?;
-    let mirror = Mirror::of(&view, context.limits.clone()).map_err(DutyEnd::Storage)?;
+    let mut mirror = Mirror::of(&view, context.limits.clone()).map_err(DutyEnd::Storage)?;
+    mirror.note_sources(&sources);
     let from = WatchFrom::Revision(view.revision() + 1);
     let request = WatchRequest {
         from,
@@ -157,6 +165,8 @@ struct Scheduling<'a> {
     /// How long the last plan took, milliseconds.
     plan_cost_ms: u64,
     resynced_at: u64,
+    /// Clusters that wait to be reconciled after a restore, as was told last.
+    held: &'a mut BTreeSet<ClusterId>,
 }
 
 impl Scheduling<'_> {
@@ -170,10 +180,10 @@ impl Scheduling<'_> {
             // Asked anew each time: under a stream of changes that never pauses, plans are made all the same.
             let wait_ms = self.due_at(works).saturating_sub(self.now());
             if wait_ms == 0 {
-                if let Err(error) = self.plan(works) {
-                    return LoopEnd::Duty(DutyEnd::Storage(error));
+                match self.plan(works) {
+                    Ok(()) => continue,
+                    Err(end) => return end,
                 }
-                continue;
             }
             tokio::select! {
                 biased;
@@ -232,7 +242,7 @@ impl Scheduling<'_> {
     /// When to plan next: at once when something changed and the last plan is old enough, else at the next wake-up.
     fn due_at(&self, works: &Works<'_>) -> u64 {
         let limits = &self.context.limits;
-        let resync_at = self.resynced_at + limits.resync_interval_ms;
+        let resync_at = self.resynced_at + self.resync_interval_ms();
         let wake_at = self
             .wake_at
             .values()
@@ -246,12 +256,44 @@ impl Scheduling<'_> {
         if can_plan { earliest } else { wake_at.max(earliest) }
     }
 
-    fn plan(&mut self, works: &mut Works<'_>) -> Result<(), StoreError> {
+    fn resync_interval_ms(&self) -> u64 {
+        let limits = &self.context.limits;
+        match self.held.is_empty() {
+            true => limits.resync_interval_ms,
+            false => limits.held_look_interval_ms.min(limits.resync_interval_ms),
+        }
+    }
+
+    /// Says where nothing is done because of a restore, and where that is over.
+    fn tell_of_held(&mut self) {
+        let held = self.mirror.input().held_clusters();
+        for cluster in held.difference(self.held) {
+            tracing::info!(
+                cluster = &*cluster.arn,
+                "the state came out of a backup: nothing is started or stopped before the cluster is reconciled"
+            );
+        }
+        for cluster in self.held.difference(&held) {
+            tracing::info!(
+                cluster = &*cluster.arn,
+                "reconciled after the restore: the scheduler goes on"
+            );
+        }
+        *self.held = held;
+    }
+
+    fn plan(&mut self, works: &mut Works<'_>) -> Result<(), LoopEnd> {
         let now = self.now();
         self.planned_at = now;
-        if now >= self.resynced_at + self.context.limits.resync_interval_ms || self.resynced_at == 0 {
+        if now >= self.resynced_at + self.resync_interval_ms() || self.resynced_at == 0 {
             self.resynced_at = now;
-            self.mirror.note_sources(&self.context.surroundings.proposer.sources()?);
+            let sources = self.context.surroundings.proposer.sources();
+            let sources = sources.map_err(|error| LoopEnd::Duty(DutyEnd::Storage(error)))?;
+            // The mirror may be older than what is said here: with it, what reconcile has just brought in would be launched once more.
+            if self.mirror.would_note(&sources) {
+                return Err(LoopEnd::BroughtIn);
+            }
+            self.tell_of_held();
             self.mirror.touch_all();
             let environments = &self.mirror.input().environments;
             works.forget_turns(|environment| environments.contains_key(environment));

@@ -37,10 +37,35 @@ pub struct Limits {
     pub plan_interval_ms: u64,
     /// Everything is planned anew at least this often, whatever changed. 10 s.
     pub resync_interval_ms: u64,
+    /// While a cluster waits to be reconciled after a restore, it is looked for the end of that at least this often. 1 s.
+    pub held_look_interval_ms: u64,
     /// A slot whose work failed (not its launch: the command, the look-up) is left alone this long. 2 s.
     pub work_retry_ms: u64,
     /// Longest wait for one proposal's outcome. 5 s.
     pub propose_wait_ms: u64,
+}
+
+impl Limits {
+    /// The defaults; in a build with crash points, three waits that are long for a test are what the point of their name says instead
+    /// (`launch::call-deadline-ms=return(2000)`), on every node alike.
+    pub fn in_force() -> Limits {
+        let limits = Limits::default();
+        Limits {
+            call_deadline_ms: shortened("launch::call-deadline-ms", limits.call_deadline_ms),
+            close_after_deadline_ms: shortened("launch::close-after-deadline-ms", limits.close_after_deadline_ms),
+            look_up_gap_ms: shortened("launch::look-up-gap-ms", limits.look_up_gap_ms),
+            ..limits
+        }
+    }
+}
+
+fn shortened(point: &'static str, milliseconds: u64) -> u64 {
+    // Without crash points nothing else names it.
+    let _ = point;
+    fail::fail_point!(point, |given| given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(milliseconds));
+    milliseconds
 }
 
 impl Default for Limits {
@@ -55,6 +80,7 @@ impl Default for Limits {
             healthy_run_ms: 60_000,
             plan_interval_ms: 50,
             resync_interval_ms: 10_000,
+            held_look_interval_ms: 1_000,
             work_retry_ms: 2_000,
             propose_wait_ms: 5_000,
         }

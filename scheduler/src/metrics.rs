@@ -40,6 +40,10 @@ pub struct Metrics {
     pub doubles_stopped: Counter,
     /// Stops that ECS did not take.
     pub stops_failed: Counter,
+    /// StartTask calls that were not made: leadership was not confirmed, it was too late, or the call budget was spent.
+    pub calls_not_made: Counter,
+    /// Outcomes that came after their session had ended: refused, and left to look-ups.
+    pub outcomes_refused: Counter,
     /// Plans made.
     pub plans: Counter,
     /// Pieces of work that came to nothing and are planned again.
@@ -56,6 +60,8 @@ impl Metrics {
             ("blox_scheduler_look_ups_empty_total", &self.look_ups_empty),
             ("blox_scheduler_doubles_stopped_total", &self.doubles_stopped),
             ("blox_scheduler_stops_failed_total", &self.stops_failed),
+            ("blox_scheduler_calls_not_made_total", &self.calls_not_made),
+            ("blox_scheduler_outcomes_refused_total", &self.outcomes_refused),
             ("blox_scheduler_plans_total", &self.plans),
             ("blox_scheduler_works_failed_total", &self.works_failed),
         ];

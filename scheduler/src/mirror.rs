@@ -74,8 +74,10 @@ impl Mirror {
     }
 
     fn at(view: &View, limits: Limits) -> Mirror {
+        let mut input = PlannerInput::new(limits);
+        input.settled_since_restore = (view.restored_revision() > 0).then(BTreeSet::new);
         Mirror {
-            input: PlannerInput::new(limits),
+            input,
             revision: view.revision(),
             names: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -141,15 +143,23 @@ impl Mirror {
         dirty
     }
 
-    /// Notes which clusters have been compared with ECS.
+    /// Notes which clusters have been compared with ECS; said before the view of this mirror was taken.
     pub fn note_sources(&mut self, sources: &[SourceStatus]) {
-        for source in sources {
-            for pass in &source.passes {
-                self.input
-                    .reconciled
-                    .insert(ClusterId::new(&source.source, &pass.cluster_arn));
+        for (cluster, settled) in compared(sources) {
+            if let Some(known) = self.input.settled_since_restore.as_mut().filter(|_| settled) {
+                known.insert(cluster.clone());
             }
+            self.input.reconciled.insert(cluster);
         }
+    }
+
+    /// Whether there is something in it that is not noted yet.
+    pub fn would_note(&self, sources: &[SourceStatus]) -> bool {
+        compared(sources).any(|(cluster, settled)| {
+            let known = self.input.settled_since_restore.as_ref();
+            let releases = settled && known.is_some_and(|known| !known.contains(&cluster));
+            releases || !self.input.reconciled.contains(&cluster)
+        })
     }
 
     /// Follows a batch of changes: everything up to and including `revision`.
@@ -408,4 +418,14 @@ fn stop(record: &StopRecord) -> Stop {
         call_deadline_elapsed_ms: record.call_deadline_elapsed_ms,
         attempts: record.attempts,
     }
+}
+
+/// The clusters that reconcile has compared with ECS, and whether each is settled since the last restore.
+fn compared(sources: &[SourceStatus]) -> impl Iterator<Item = (ClusterId, bool)> + '_ {
+    let passes = |source: &'_ SourceStatus| -> Vec<(ClusterId, bool)> {
+        let pass = source.passes.iter();
+        pass.map(|pass| (ClusterId::new(&source.source, &pass.cluster_arn), pass.settled))
+            .collect()
+    };
+    sources.iter().flat_map(passes)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use blox_raft::ProposeError;
+use blox_runtime::time::Instant;
 use blox_store::proto::command::Operation;
 use blox_store::proto::outcome;
 use blox_store::proto::{Command, Outcome, RefusalCode};
@@ -64,7 +65,7 @@ impl Executor {
                 Err(CommitError::Over(self.over(error.to_string())))
             }
             Err(error @ ProposeError::Unknown { .. }) => Err(CommitError::Unknown(error.to_string())),
-            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded)) => {
+            Err(error @ (ProposeError::NoLeader | ProposeError::Overloaded | ProposeError::DiskFull(_))) => {
                 Err(CommitError::NotWritten(error.to_string()))
             }
             // Trying again does not make it smaller.
@@ -94,9 +95,12 @@ impl Executor {
         loop {
             match self.commit(request_id, cause, operation.clone()).await {
                 Ok(outcome) => return Ok(outcome),
-                Err(error @ (CommitError::Over(_) | CommitError::Refused(_))) => {
-                    return Err(error.failed("record an outcome"));
+                Err(CommitError::Over(over)) => {
+                    self.surroundings.metrics.outcomes_refused.increment();
+                    tracing::warn!(request_id, %over, "an outcome came after its session; the next one looks it up");
+                    return Err(over);
                 }
+                Err(error @ CommitError::Refused(_)) => return Err(error.failed("record an outcome")),
                 Err(CommitError::NotWritten(reason) | CommitError::Unknown(reason)) => {
                     tracing::warn!(request_id, reason, "an outcome is not recorded yet; trying again");
                 }
@@ -115,7 +119,7 @@ impl Executor {
 
     /// Confirms that this node leads; the answer is the moment until which a call that relies on it may be sent. An executor that ends makes
     /// no more calls.
-    pub(super) async fn may_call_until(&self) -> Result<std::time::Instant, String> {
+    pub(super) async fn may_call_until(&self) -> Result<Instant, String> {
         let within = Duration::from_millis(self.limits.leader_check_wait_ms);
         let asked_at = tokio::select! {
             biased;

@@ -65,6 +65,7 @@ impl Executor {
         );
         let intents = intended.iter().map(|launch| intent(&order, launch, deadline)).collect();
         let operation = Operation::IntendLaunches(IntendLaunches { intents });
+        fail::fail_point!("scheduler::before-intent");
         let outcome = match self
             .commit(&request_id, "eligible instances without a task", operation)
             .await
@@ -73,6 +74,7 @@ impl Executor {
             Err(CommitError::Unknown(cause)) => return self.release(&order, &request_id, &intended, cause).await,
             Err(error) => return Err(error.failed("commit launch intents")),
         };
+        fail::fail_point!("scheduler::after-intent");
         let taken = taken(&outcome);
         let refused = intended
             .iter()
@@ -88,6 +90,7 @@ impl Executor {
         let ends: Vec<Revision> = stream::iter(calls)
             .map(|call| async move {
                 let results = self.start(order, &call, deadline).await;
+                self.hold("scheduler::held-before-outcome").await;
                 self.record(request_id, results).await
             })
             .buffer_unordered(CALLS_IN_FLIGHT_PER_WORK)
@@ -131,10 +134,12 @@ impl Executor {
                 &CallError::NotSent("the launch's deadline passed before the call".to_owned()),
             );
         }
+        self.hold("scheduler::held-before-leader-check").await;
         let send_by = match self.may_call_until().await {
             Ok(send_by) => send_by,
             Err(cause) => return self.failed_call(order, call, &CallError::NotSent(cause)),
         };
+        self.hold("scheduler::held-before-call").await;
         let request = StartTasks {
             source: order.target.cluster.source.to_string(),
             cluster_arn: order.target.cluster.arn.to_string(),
@@ -190,6 +195,10 @@ impl Executor {
 
     fn failed_call(&self, order: &LaunchOrder, call: &[Intended], error: &CallError) -> Results {
         let metrics = &self.surroundings.metrics;
+        if let CallError::NotSent(cause) = error {
+            metrics.calls_not_made.increment();
+            tracing::debug!(environment = %order.environment, launches = call.len(), cause, "StartTask is not called");
+        }
         let outcomes = call.iter().map(|launch| {
             let became = match error {
                 CallError::Refused { code, message } => {
@@ -231,10 +240,12 @@ impl Executor {
             outcomes: results.outcomes,
             observations: results.observations,
         });
-        Ok(self
+        fail::fail_point!("scheduler::before-outcome");
+        let outcome = self
             .commit_outcome(request_id, "what became of launches", operation)
-            .await?
-            .revision)
+            .await?;
+        fail::fail_point!("scheduler::after-outcome");
+        Ok(outcome.revision)
     }
 }
 

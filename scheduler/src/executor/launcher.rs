@@ -1,8 +1,9 @@
 //! What the executor asks of ECS. The binary wires it to the ECS client; tests to a fleet of their own.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use blox_runtime::time::Instant;
 use blox_store::proto::Observation;
 
 /// Starts, stops and looks up tasks. Every call ends within its own `within`, retries nothing by itself, and says honestly whether it is

@@ -13,6 +13,7 @@
 
 mod answer;
 mod commit;
+mod hold;
 mod launch;
 pub mod launcher;
 mod look_up;

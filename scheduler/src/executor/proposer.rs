@@ -1,9 +1,10 @@
 //! What the scheduler needs of consensus and of the state, so that both can be stood in for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blox_raft::{Consensus, ProposeError, ReadError};
+use blox_runtime::time::Instant;
 use blox_store::proto::{Command, Outcome, SourceStatus};
 use blox_store::{Store, StoreError, View, WatchEnd, WatchRequest, Watcher};
 

@@ -15,6 +15,6 @@ pub struct TokioTimer;
 
 impl Timer for TokioTimer {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
+        Box::pin(blox_runtime::time::sleep(duration))
     }
 }

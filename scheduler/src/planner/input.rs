@@ -21,6 +21,9 @@ pub struct PlannerInput {
     pub environments: BTreeMap<EnvironmentId, Environment>,
     /// Clusters that were compared with ECS at least once: only there do no instances mean that there are none.
     pub reconciled: BTreeSet<ClusterId>,
+    /// Where the state came out of a backup: the clusters of which a whole pass has found since that the state holds what ECS does. `None`: it
+    /// never came out of one.
+    pub settled_since_restore: Option<BTreeSet<ClusterId>>,
     /// Slots the executor works on now: the state does not yet show what it does there.
     pub in_flight: BTreeSet<SlotKey>,
     clusters: BTreeMap<ClusterId, Cluster>,
@@ -303,6 +306,26 @@ impl PlannerInput {
             limits,
             ..PlannerInput::default()
         }
+    }
+
+    /// Whether nothing may be started or stopped in a cluster yet: the state came out of a backup, and may be wrong about it.
+    pub fn is_held(&self, cluster: &ClusterId) -> bool {
+        self.settled_since_restore
+            .as_ref()
+            .is_some_and(|settled| !settled.contains(cluster))
+    }
+
+    /// The clusters of wanted environments in which nothing may be started or stopped yet.
+    pub fn held_clusters(&self) -> BTreeSet<ClusterId> {
+        let wanted = self
+            .environments
+            .values()
+            .filter_map(|environment| environment.wanted.as_ref());
+        wanted
+            .map(|wanted| &wanted.cluster)
+            .filter(|cluster| self.is_held(cluster))
+            .cloned()
+            .collect()
     }
 
     /// A cluster, if anything in it is known.

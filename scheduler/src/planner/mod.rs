@@ -5,6 +5,7 @@
 //! result of its own plan yields nothing to do, because each intent it asks for stands in the state before the next plan is made.
 
 pub mod backoff;
+mod held;
 pub mod input;
 mod leaving;
 mod open_launch;
@@ -43,6 +44,14 @@ pub fn plan_some(input: &PlannerInput, ids: &BTreeSet<EnvironmentId>) -> Plan {
 pub fn plan_environment(input: &PlannerInput, id: &EnvironmentId) -> Option<EnvironmentPlan> {
     let environment = input.environments.get(id)?;
     let mut plan = EnvironmentPlan::new(id, environment.wanted.as_ref().map_or("", |wanted| &wanted.name));
+    if let Some(wanted) = environment
+        .wanted
+        .as_ref()
+        .filter(|wanted| input.is_held(&wanted.cluster))
+    {
+        held::plan_held(input, id, environment, wanted, &mut plan);
+        return Some(plan);
+    }
     stopping::end_finished(input, environment, &mut plan);
     match &environment.wanted {
         None => leaving::plan_gone(input, id, environment, &mut plan),

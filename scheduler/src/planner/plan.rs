@@ -198,6 +198,8 @@ pub enum WaitReason {
     },
     /// The executor works on the slot.
     InFlight,
+    /// The state came out of a backup, and its cluster was not wholly compared with ECS since.
+    NotReconciledSinceRestore,
 }
 
 impl fmt::Display for WaitReason {
@@ -231,6 +233,9 @@ impl fmt::Display for WaitReason {
             WaitReason::MaxUnavailable { limit } => write!(formatter, "roll-out: at most {limit} unavailable"),
             WaitReason::OtherTasks { count } => write!(formatter, "draining: other tasks remain ({count})"),
             WaitReason::InFlight => formatter.write_str("being worked on"),
+            WaitReason::NotReconciledSinceRestore => {
+                formatter.write_str("restored from a backup, and not reconciled with ECS since")
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use blox_scheduler::{Context, DutyEnd, Limits, Surroundings, run};
 use blox_store::proto::command::Operation;
 use blox_store::proto::{
     CreateEnvironment, DeleteEnvironment, DeploymentStatus, EnvironmentSpec, LaunchRecord, LaunchState, Observe,
+    ReconcilePass, ReportSource,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -291,4 +292,58 @@ async fn a_deleted_environment_goes_with_its_tasks() {
             view.environments().expect("memory does not fail").is_empty()
         })
         .await;
+}
+
+/// After a restore, reconcile brings in the daemons that the old cluster had started since the backup and reports its pass, in the moment before
+/// the duty reads the report (one reading after the other): none of them is launched again, however old the duty's own picture is.
+#[tokio::test(start_paused = true)]
+async fn what_reconcile_has_just_brought_in_is_not_launched_again() {
+    for reading in 1..=3 {
+        let world = Running::new(5);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let log_id = 1_000_000_u64.to_be_bytes().to_vec().into();
+        world.state.store.begin_anew(log_id, 0).expect("memory does not fail");
+        let fleet = world.fleet.clone();
+        let brings_in = move |state: &State| {
+            let observations = fleet.with(|fleet| {
+                for number in 0..5 {
+                    fleet.put_daemon(&instance(number), &definition(1), &World::group());
+                }
+                fleet.events.drain(..).collect()
+            });
+            state.run(Operation::Observe(Observe {
+                observations,
+                source: SOURCE.to_owned(),
+                ..Observe::default()
+            }));
+            let pass = ReconcilePass {
+                cluster_arn: CLUSTER.to_owned(),
+                ..ReconcilePass::default()
+            };
+            state.run(Operation::ReportSource(ReportSource {
+                source: SOURCE.to_owned(),
+                passes: vec![pass],
+                source_reconciled: true,
+                ..ReportSource::default()
+            }));
+        };
+        {
+            let mut before = world
+                .state
+                .before_sources
+                .lock()
+                .expect("no test panics while it holds this");
+            before.push(Box::new(brings_in));
+            for _ in 1..reading {
+                before.push(Box::new(|_| {}));
+            }
+        }
+        let (duty, cancel) = world.lead();
+        world.until("the daemons run", |world| world.running() == 5).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.fleet.with(|fleet| fleet.start_calls), 0, "reading {reading}");
+        assert_eq!(world.running(), 5, "reading {reading}: none is stopped either");
+        cancel.cancel();
+        assert!(matches!(duty.await, Ok(DutyEnd::Cancelled)));
+    }
 }

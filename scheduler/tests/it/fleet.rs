@@ -121,6 +121,11 @@ impl Inner {
         self.make(instance, "task-definition/web:1", "service:web", "ecs-svc/1")
     }
 
+    /// A daemon's task that nobody here has started.
+    pub fn put_daemon(&mut self, instance: &str, definition: &str, group: &str) -> String {
+        self.make(instance, definition, group, "an-earlier-deployment")
+    }
+
     /// Time passes: late calls arrive, tasks move on by one state.
     pub fn advance(&mut self, ms: u64) {
         let now = self.now_ms + ms;

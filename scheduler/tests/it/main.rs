@@ -14,6 +14,7 @@ mod fleet;
 mod plans;
 mod promises;
 mod protocol;
+mod restored;
 mod scene;
 mod state;
 mod summaries;

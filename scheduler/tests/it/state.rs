@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blox_raft::{ProposeError, ReadError};
@@ -11,13 +11,17 @@ use blox_store::proto::command::Operation;
 use blox_store::proto::{Command, Entry, OpenSession, Outcome, SourceStatus, outcome};
 use blox_store::{LogEntry, Store, StoreError, View, WatchEnd, WatchRequest, Watcher};
 use prost::Message;
+use tokio::time::Instant;
+
+/// Something that happens to the state.
+pub type Happening = Box<dyn FnOnce(&State) + Send>;
 
 /// A store with the replicated clock of a test.
 pub struct State {
     pub store: Store,
     pub elapsed_ms: AtomicU64,
     /// Where it is not the test that moves the clock: tokio's (virtual) clock.
-    virtual_start: Option<tokio::time::Instant>,
+    virtual_start: Option<Instant>,
     applied: Mutex<u64>,
     /// The next proposal's outcome gets lost: applied, or not.
     pub lose_applied: AtomicBool,
@@ -26,6 +30,8 @@ pub struct State {
     pub deposed: AtomicBool,
     /// The storage fails under a watch.
     pub unreadable: AtomicBool,
+    /// What happens just before the sources are read, from the next time on: once.
+    pub before_sources: Mutex<Vec<Happening>>,
 }
 
 impl State {
@@ -40,13 +46,14 @@ impl State {
             lose_unapplied: AtomicBool::new(false),
             deposed: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            before_sources: Mutex::default(),
         }
     }
 
     /// With tokio's clock.
     pub fn on_virtual_time() -> State {
         State {
-            virtual_start: Some(tokio::time::Instant::now()),
+            virtual_start: Some(Instant::now()),
             ..State::new()
         }
     }
@@ -137,6 +144,14 @@ impl Proposer for State {
     }
 
     fn sources(&self) -> Result<Vec<SourceStatus>, StoreError> {
+        let next = self
+            .before_sources
+            .lock()
+            .expect("no test panics while it holds this")
+            .pop();
+        if let Some(act) = next {
+            act(self);
+        }
         self.store.sources()
     }
 }
