@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use blox_raft::{Consensus, Consistency, ProposeError, ReadError, ReadPoint, Status};
+use blox_raft::{
+    Consensus, Consistency, DiskStatus, MemberChange, MemberError, MemberList, MemberProgress, ProposeError, ReadError,
+    ReadPoint, Status,
+};
 use blox_store::Revision;
 use blox_store::proto::{Command, Outcome};
 
@@ -21,8 +24,19 @@ pub trait Cluster: Send + Sync + 'static {
         deadline: Duration,
     ) -> Result<ReadPoint, ReadError>;
 
+    /// What the leader knows of the members.
+    async fn members(&self, deadline: Duration) -> Result<MemberList, MemberError>;
+
+    /// Carries a change of the members on, at most for this time; unless it is done, saying it again goes on with it.
+    async fn change_members(&self, change: MemberChange, deadline: Duration) -> Result<MemberProgress, MemberError>;
+
     /// What this node knows of its cluster, now.
     fn status(&self) -> Status;
+
+    /// What this node knows of disks.
+    fn disks(&self) -> DiskStatus {
+        DiskStatus::default()
+    }
 
     /// Counters (names end in `_total`) and gauges of the log and the peers, for `/metrics`.
     fn metrics(&self) -> Vec<(&'static str, f64)>;
@@ -43,8 +57,20 @@ impl Cluster for Consensus {
         Consensus::read_barrier(self, consistency, min_revision, deadline).await
     }
 
+    async fn members(&self, deadline: Duration) -> Result<MemberList, MemberError> {
+        Consensus::members(self, deadline).await
+    }
+
+    async fn change_members(&self, change: MemberChange, deadline: Duration) -> Result<MemberProgress, MemberError> {
+        Consensus::change_members(self, change, deadline).await
+    }
+
     fn status(&self) -> Status {
         Consensus::status(self)
+    }
+
+    fn disks(&self) -> DiskStatus {
+        Consensus::disks(self)
     }
 
     fn metrics(&self) -> Vec<(&'static str, f64)> {

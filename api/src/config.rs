@@ -13,6 +13,8 @@ pub struct ApiConfig {
     pub read_deadline: Duration,
     /// A wait for a proposal's outcome.
     pub propose_deadline: Duration,
+    /// How long one request carries a change of the members on, or waits for the leader to list them.
+    pub members_deadline: Duration,
     /// A wait for one answer of ECS.
     pub catalog_deadline: Duration,
     /// Between two bookmarks of an idle watch.
@@ -43,6 +45,7 @@ impl Default for ApiConfig {
             request_deadline: Duration::from_secs(30),
             read_deadline: Duration::from_secs(5),
             propose_deadline: Duration::from_secs(5),
+            members_deadline: Duration::from_secs(3),
             catalog_deadline: Duration::from_secs(8),
             bookmark_interval: Duration::from_secs(5),
             write_stall: Duration::from_secs(60),

@@ -42,7 +42,21 @@ pub(crate) async fn ready(State(state): State<ApiState>, uri: Uri) -> Response {
         Ok(()) => format!("[+]{name} ok\n"),
         Err(why) => format!("[-]{name} failed: {why}\n"),
     });
-    text(status, lines.collect())
+    text(status, lines.chain(disk_line(&state)).collect())
+}
+
+/// Says how the disk is and decides nothing: a node that refuses writes still serves reads.
+fn disk_line(state: &ApiState) -> Option<String> {
+    let disks = state.cluster().disks();
+    let line = match (disks.refused, disks.own?) {
+        (Some(full), _) => format!("[!]disk writes are refused: {full}\n"),
+        (None, own) if own.refusing => format!(
+            "[!]disk too little room: {} bytes free, writes need {}; no more than a minority of nodes may be so\n",
+            own.free_bytes, own.needed_bytes
+        ),
+        (None, own) => format!("[+]disk ok: {} bytes free\n", own.free_bytes),
+    };
+    Some(line)
 }
 
 /// A leader is known and was heard of lately; `Err`: what is wrong.
@@ -50,6 +64,9 @@ pub(crate) fn check_leader(state: &ApiState) -> Result<(), String> {
     let status = state.status();
     if let Some(why) = status.stopped {
         return Err(format!("consensus has stopped: {why}"));
+    }
+    if let Some(attention) = status.attention {
+        return Err(attention);
     }
     if status.leader.is_none() {
         return Err("no leader is known".to_owned());

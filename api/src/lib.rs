@@ -4,7 +4,7 @@
 //! - [`ApiState`]: what the routes stand on, put together by the node from [`ApiParts`];
 //! - [`router()`] and [`serve`]: the routes, and the loop that serves them on a listener until it is told to stop;
 //! - [`Cluster`]: consensus as the routes see it; [`Catalog`]: ECS as they see it; [`DaemonSummaries`]: the scheduler as they see it;
-//!   [`MetricsSource`]: what the rest of the node has to say on `/metrics`;
+//!   [`Backups`]: the whole state in one file; [`MetricsSource`]: what the rest of the node has to say on `/metrics`;
 //! - `v1`: texts, orders and codes of the old contract, matched on the decoded path as its router did;
 //! - `v2`: JSON with RFC 9457 problems, paging as one consistent cut, watch, users' keys.
 //!
@@ -12,6 +12,7 @@
 //! view) or `writing` (propose) -> body. Lists are written chunk by chunk from the view, as fast as the reader takes them.
 
 mod answer;
+mod backups;
 mod catalog;
 mod cluster;
 mod config;
@@ -36,6 +37,7 @@ mod v2;
 mod write_stall;
 mod writing;
 
+pub use backups::Backups;
 pub use catalog::{Catalog, CatalogError, ClusterLookup, TaskDefinitionLookup};
 pub use cluster::Cluster;
 pub use config::ApiConfig;

@@ -2,12 +2,13 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use blox_raft::{ProposeError, ReadError};
+use blox_raft::{FullDisk, ProposeError, ReadError};
 use blox_store::proto::{Refusal, RefusalCode};
 use blox_store::{StoreError, ViewError, WatchEnd};
 use serde_json::{Map, Value, json};
 
 use crate::RETRY_AFTER_SECONDS;
+use crate::answer::AnswerRevision;
 use crate::reading::ReadFailure;
 use crate::writing::{WriteFailure, mark_replayed};
 
@@ -45,6 +46,14 @@ pub(crate) enum ProblemKind {
     EcsUnavailable,
     OutcomeUnknown,
     DeadlineExceeded,
+    MemberMissing,
+    CandidateMissing,
+    MemberAmbiguous,
+    MemberExists,
+    AddressTaken,
+    QuorumAtRisk,
+    NotMember,
+    DiskFull,
 }
 
 impl ProblemKind {
@@ -126,6 +135,22 @@ impl ProblemKind {
                 Status::GATEWAY_TIMEOUT,
                 "deadline_exceeded",
                 "The request took too long",
+            ),
+            Kind::MemberMissing => (Status::NOT_FOUND, "member_missing", "No such member"),
+            Kind::CandidateMissing => (Status::CONFLICT, "candidate_missing", "No such candidate"),
+            Kind::MemberAmbiguous => (Status::CONFLICT, "member_ambiguous", "More than one could be meant"),
+            Kind::MemberExists => (Status::CONFLICT, "member_exists", "It is a member already"),
+            Kind::AddressTaken => (Status::CONFLICT, "address_taken", "The address is another member's"),
+            Kind::QuorumAtRisk => (Status::CONFLICT, "quorum_at_risk", "This would lose the quorum"),
+            Kind::NotMember => (
+                Status::SERVICE_UNAVAILABLE,
+                "not_a_member",
+                "This node is not a member of a cluster",
+            ),
+            Kind::DiskFull => (
+                Status::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "There is too little room on disk for writes",
             ),
         }
     }
@@ -218,7 +243,10 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
+        ) {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -228,6 +256,10 @@ impl IntoResponse for Problem {
         }
         if self.replayed {
             mark_replayed(response.headers_mut());
+        }
+        // What is not there is not there at the revision that was read, which the header must not exceed.
+        if let Some(revision) = self.members.get("revision").and_then(Value::as_u64) {
+            response.extensions_mut().insert(AnswerRevision(revision));
         }
         response.extensions_mut().insert(self);
         response
@@ -250,6 +282,7 @@ impl From<ReadError> for Problem {
             ReadError::NoLeader { .. } => ProblemKind::NoLeader,
             ReadError::Behind { .. } => ProblemKind::Behind,
             ReadError::TooStale { .. } => ProblemKind::TooStale,
+            ReadError::NotMember(_) => ProblemKind::NotMember,
             ReadError::Stopped(_) => ProblemKind::Stopping,
         };
         Problem::new(kind, sentence(&error))
@@ -312,6 +345,10 @@ impl From<ProposeError> for Problem {
             ProposeError::TooLarge { .. } => ProblemKind::BodyTooLarge,
             ProposeError::Overloaded => ProblemKind::Overloaded,
             ProposeError::Stopped(_) => ProblemKind::Stopping,
+            ProposeError::DiskFull(full) => {
+                let disks: Vec<Value> = full.0.iter().map(disk_member).collect();
+                return Problem::new(ProblemKind::DiskFull, sentence(full)).with("disks", disks);
+            }
             ProposeError::Unknown { .. } => {
                 let detail = format!(
                     "{} Try again with the same Idempotency-Key, on this node or another.",
@@ -322,6 +359,10 @@ impl From<ProposeError> for Problem {
         };
         Problem::new(kind, sentence(&error))
     }
+}
+
+fn disk_member(disk: &FullDisk) -> Value {
+    json!({ "node": disk.node, "free_bytes": disk.free_bytes, "needed_bytes": disk.needed_bytes })
 }
 
 impl From<Refusal> for Problem {

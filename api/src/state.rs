@@ -9,12 +9,16 @@ use blox_store::{Progress, Revision, Store};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::backups::Backups;
 use crate::catalog::Catalog;
 use crate::cluster::Cluster;
 use crate::config::ApiConfig;
 use crate::daemons::DaemonSummaries;
 use crate::ecs_lag::EcsLag;
 use crate::metrics::{HttpMetrics, MetricsSource};
+
+/// Backups a node writes at once: each reads its whole state from disk.
+const BACKUPS_AT_ONCE: usize = 1;
 
 /// What the node puts together.
 pub struct ApiParts {
@@ -34,6 +38,8 @@ pub struct ApiParts {
     pub catalog: Arc<dyn Catalog>,
     /// The scheduler's counters.
     pub daemons: Arc<dyn DaemonSummaries>,
+    /// The whole state in one file.
+    pub backups: Arc<dyn Backups>,
     /// What the rest of the node shows on `/metrics`.
     pub metrics: Arc<dyn MetricsSource>,
     /// Where time comes from.
@@ -56,6 +62,7 @@ struct Inner {
     requests: Semaphore,
     body_bytes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    backup_place: Arc<Semaphore>,
     draining: AtomicBool,
     streams_end: CancellationToken,
 }
@@ -72,6 +79,7 @@ impl ApiState {
                 requests: Semaphore::new(config.requests_in_flight),
                 body_bytes: Arc::new(Semaphore::new(config.body_bytes_in_flight)),
                 streams: Arc::new(Semaphore::new(config.streams)),
+                backup_place: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
                 draining: AtomicBool::new(false),
                 streams_end: CancellationToken::new(),
                 parts,
@@ -148,6 +156,15 @@ impl ApiState {
 
     pub(crate) fn stream_permits(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.streams)
+    }
+
+    /// Backups are written one at a time.
+    pub(crate) fn backup_place(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.backup_place)
+    }
+
+    pub(crate) fn backups(&self) -> Arc<dyn Backups> {
+        Arc::clone(&self.inner.parts.backups)
     }
 
     /// Streams and watches that run now.

@@ -41,7 +41,7 @@ fn gather(state: &ApiState) -> Result<String, ReadFailure> {
     state.http_metrics().collect(&mut page);
     gather_consensus(state, &mut page);
     gather_state(state, &mut page);
-    for source in state.store().sources()? {
+    for source in with_configured(state.store().sources()?, state.sources()) {
         gather_source(state, &source, &mut page);
     }
     gather_daemons(state, &mut page)?;
@@ -69,6 +69,38 @@ fn gather_state(state: &ApiState, page: &mut MetricsPage) {
         &[],
         progress.session as f64,
     );
+    let sizes = state.store().file_sizes();
+    page.gauge(
+        "blox_store_table_bytes",
+        "Bytes of the state in tables on disk.",
+        &[],
+        sizes.table_bytes as f64,
+    );
+    page.gauge(
+        "blox_store_compaction_pending_bytes",
+        "Bytes of the state that compaction is known to have to write again.",
+        &[],
+        sizes.compaction_pending_bytes as f64,
+    );
+    page.gauge(
+        "blox_store_unflushed_bytes",
+        "Bytes of the state in memory and in no table yet.",
+        &[],
+        state.store().unflushed_bytes() as f64,
+    );
+}
+
+/// Sources that have not reported yet stand there with zeros: what is counted shows from the first time on, and what never begins is seen.
+fn with_configured(mut reported: Vec<SourceStatus>, configured: &[String]) -> Vec<SourceStatus> {
+    for name in configured {
+        if !reported.iter().any(|status| status.source == *name) {
+            reported.push(SourceStatus {
+                source: name.clone(),
+                ..SourceStatus::default()
+            });
+        }
+    }
+    reported
 }
 
 fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage) {
@@ -105,14 +137,12 @@ fn gather_source(state: &ApiState, status: &SourceStatus, page: &mut MetricsPage
             lag_seconds,
         );
     }
-    if status.reconciled_at_ms > 0 {
-        page.gauge(
-            "blox_reconcile_last_success_timestamp_seconds",
-            "When the last pass over the whole source ended.",
-            &labels,
-            status.reconciled_at_ms as f64 / 1000.0,
-        );
-    }
+    page.gauge(
+        "blox_reconcile_last_success_timestamp_seconds",
+        "When the last pass over the whole source ended; 0: none has.",
+        &labels,
+        status.reconciled_at_ms.max(0) as f64 / 1000.0,
+    );
     for (kind, count) in [
         ("added", status.drift_added),
         ("changed", status.drift_changed),

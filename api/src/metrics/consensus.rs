@@ -96,15 +96,28 @@ fn help_of(family: &str) -> &'static str {
             "Log entries that this node proposed as leader; one may hold many proposals."
         }
         "blox_raft_read_barriers_total" => "Reads of this node that waited to be as fresh as asked.",
+        "blox_raft_states_compared_total" => "Peers whose state this node has compared with its own as leader.",
+        "blox_raft_state_alarms_total" => "Alarms this node has raised as leader over states that differ.",
+        "blox_raft_states_differing" => "Nodes whose state differs from the others': not 0 is an alarm.",
         "blox_raft_wal_entries_total" => "Entries written to the log.",
         "blox_raft_wal_bytes_total" => "Bytes written to the log.",
         "blox_raft_wal_unwritten_bytes" => "Bytes of log in memory that wait for the disk.",
+        "blox_raft_wal_unflushed_bytes" => "Bytes of log on disk and in no table yet.",
         "blox_raft_wal_fsync_duration_seconds" => "Time for the disk to make the log durable.",
         "blox_raft_snapshot_index" => "Log index of the newest snapshot.",
         "blox_raft_snapshot_built_total" => "Snapshots made here.",
         "blox_raft_snapshot_installed_total" => "Snapshots of a leader installed here.",
         "blox_raft_snapshot_sent_bytes_total" => "Bytes of snapshots sent.",
         "blox_raft_snapshot_received_bytes_total" => "Bytes of snapshots received.",
+        "blox_raft_purged_index" => "Log entries up to this index are purged.",
+        "blox_raft_append_largest_bytes" => "Largest append sent to a peer.",
+        "blox_raft_message_largest_bytes" => "Largest message sent to a peer, appends included, snapshots not.",
+        "blox_disk_free_bytes" => "Bytes free for this node on the disk of its data directory.",
+        "blox_disk_needed_bytes" => "With less free than this, writes are refused.",
+        "blox_disk_refusing" => "1 while this node's own disk has too little room for writes.",
+        "blox_disk_writes_refused" => {
+            "1 while this node as leader refuses writes for want of room, its own or a quorum's."
+        }
         _ => "From consensus.",
     }
 }

@@ -94,6 +94,7 @@ impl PlainError {
             ProposeError::Unknown { .. } => PlainError::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             ProposeError::Overloaded => PlainError::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()),
             ProposeError::TooLarge { .. } => PlainError::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+            ProposeError::DiskFull(_) => PlainError::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
             ProposeError::NoLeader | ProposeError::NotLeader | ProposeError::Stopped(_) => {
                 PlainError::unavailable(error.to_string())
             }

@@ -7,15 +7,17 @@ mod feed;
 mod json;
 mod kv;
 mod kv_list;
+mod members;
 mod models;
 mod preconditions;
 mod request;
 mod resources;
+mod snapshot;
 mod watch;
 mod watch_event;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 
 use crate::state::ApiState;
 
@@ -37,6 +39,11 @@ pub(crate) fn routes() -> Router<ApiState> {
                 .delete(environments::delete),
         )
         .route("/v2/environments/{name}/deployments", get(environments::deployments))
+        .route("/v2/members", get(members::list))
+        .route("/v2/members/{name}", delete(members::remove))
+        .route("/v2/members/{name}/replace", post(members::replace))
+        .route("/v2/members/{name}/promote", post(members::promote))
+        .route("/v2/snapshot", get(snapshot::save))
         .route("/v2/watch", get(watch::watch))
         .route("/v2/feed", get(feed::show))
         .route("/v2/feed/quarantine", get(feed::quarantine))

@@ -9,7 +9,11 @@ use blox_api::{
     Catalog, CatalogError, Cluster, ClusterLookup, DaemonSummaries, EnvironmentSummary, MetricsPage, MetricsSource,
     TaskDefinitionLookup,
 };
-use blox_raft::{Clock, Consistency, Member, ProposeError, ReadError, ReadPoint, Role, Status};
+use blox_raft::{
+    Clock, Consistency, Member, MemberChange, MemberError, MemberList, MemberProgress, ProposeError, ReadError,
+    ReadPoint, Role, Status,
+};
+use blox_store::backup::{Backup, BackupOrigin};
 use blox_store::proto::{Command, Entry, EnvironmentRecord, Outcome};
 use blox_store::{LogEntry, Store, StoreError, View};
 use bytes::Bytes;
@@ -25,6 +29,10 @@ pub struct OneNode {
     pub propose_fails: Mutex<Option<ProposeError>>,
     pub read_fails: Mutex<Option<ReadError>>,
     pub status: Mutex<Status>,
+    /// What the leader answers about the members, and what it was asked for.
+    pub members: Mutex<Result<MemberList, MemberError>>,
+    pub change: Mutex<Result<MemberProgress, MemberError>>,
+    pub changes: Mutex<Vec<MemberChange>>,
     pub proposals: AtomicU64,
 }
 
@@ -52,7 +60,9 @@ impl OneNode {
             snapshot_index: 0,
             leader_contact: Some(Duration::from_millis(7)),
             leader_changes: 1,
+            attention: None,
             stopped: None,
+            state_differences: Vec::new(),
         };
         OneNode {
             store,
@@ -60,6 +70,9 @@ impl OneNode {
             propose_fails: Mutex::new(None),
             read_fails: Mutex::new(None),
             status: Mutex::new(status),
+            members: Mutex::new(Err(MemberError::NotMember("it is starting".into()))),
+            change: Mutex::new(Err(MemberError::NotMember("it is starting".into()))),
+            changes: Mutex::default(),
             proposals: AtomicU64::new(0),
         }
     }
@@ -116,6 +129,15 @@ impl Cluster for OneNode {
             revision: progress.revision,
             applied_index: progress.applied_index,
         })
+    }
+
+    async fn members(&self, _: Duration) -> Result<MemberList, MemberError> {
+        self.members.lock().expect("no test panics under it").clone()
+    }
+
+    async fn change_members(&self, change: MemberChange, _: Duration) -> Result<MemberProgress, MemberError> {
+        self.changes.lock().expect("no test panics under it").push(change);
+        self.change.lock().expect("no test panics under it").clone()
     }
 
     fn status(&self) -> Status {
@@ -218,5 +240,36 @@ impl Clock for StillClock {
 
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+/// Backups of the state in memory, in a directory of their own.
+pub struct Backups {
+    store: Store,
+    directory: tempfile::TempDir,
+    taken: AtomicU64,
+}
+
+impl Backups {
+    pub fn new(store: Store) -> Backups {
+        Backups {
+            store,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            taken: AtomicU64::new(0),
+        }
+    }
+}
+
+impl blox_api::Backups for Backups {
+    fn begin(&self) -> Result<Backup, StoreError> {
+        let number = self.taken.fetch_add(1, Ordering::Relaxed);
+        let origin = BackupOrigin {
+            cluster_id: "cluster-1".into(),
+            node: "node1".into(),
+            version: "0.1.0".into(),
+            created_at_ms: NOW_MS,
+        };
+        self.store
+            .backup(&self.directory.path().join(number.to_string()), origin)
     }
 }

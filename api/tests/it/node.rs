@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Answer, Connection, request};
-use crate::doubles::{Ecs, OneMetric, OneNode, StillClock, Summaries};
+use crate::doubles::{Backups, Ecs, OneMetric, OneNode, StillClock, Summaries};
 
 pub struct Node {
     pub address: SocketAddr,
@@ -54,6 +54,7 @@ impl Node {
             cluster: consensus.clone(),
             catalog: ecs.clone(),
             daemons: summaries.clone(),
+            backups: Arc::new(Backups::new(store.clone())),
             metrics: Arc::new(OneMetric),
             clock: Arc::new(StillClock(Instant::now())),
             new_uuid: Arc::new(move || {
