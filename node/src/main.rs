@@ -7,13 +7,16 @@
 //! - [`duties`]: what only the leader does, under one session;
 //! - [`adapters`]: the crates below know each other only by traits; here they are put together;
 //! - [`logging`]: lines that say where the node stands, and never wait for their reader;
-//! - [`demo`]: three nodes, a simulator and a story, on this machine.
+//! - [`demo`]: three nodes, a simulator and a story, on this machine;
+//! - `failpoints`: in builds for tests only, crash points that can be set from outside.
 
 mod adapters;
 mod cli;
 mod config;
 mod demo;
 mod duties;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod logging;
 mod run;
 
@@ -23,11 +26,18 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     logging::panics::abort_on_panic();
-    match cli::Cli::parse().command.run() {
+    match tried() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("blox: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Everything that may fail, told in one place.
+fn tried() -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "failpoints")]
+    failpoints::set_up()?;
+    cli::Cli::parse().command.run()
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blox_ecs::Source;
@@ -10,6 +10,7 @@ use blox_scheduler::executor::launcher::{
     CallError, DescribeTasks, LaunchFailure, Launcher, ListTasks, StartAnswer, StartTasks, StopTask,
 };
 use blox_store::proto::Observation;
+use tokio::time::Instant;
 
 use super::sources::Sources;
 

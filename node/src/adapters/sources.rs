@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use blox_ecs::budget::Budgets;
 use blox_ecs::{EcsMetrics, Source, SourceConfig};
 use blox_raft::Clock;
 
@@ -15,10 +16,10 @@ pub struct Sources {
 impl Sources {
     /// Builds the clients; asks AWS nothing yet.
     pub async fn connect(configs: &[SourceConfig], clock: Arc<dyn Clock>) -> Sources {
-        let metrics = EcsMetrics::new();
+        let (metrics, budgets) = (EcsMetrics::new(), Budgets::new());
         let mut by_name = BTreeMap::new();
         for config in configs {
-            let source = Source::connect(config.clone(), Arc::clone(&clock), metrics.clone()).await;
+            let source = Source::connect(config.clone(), &budgets, Arc::clone(&clock), metrics.clone()).await;
             by_name.insert(config.name.clone(), Arc::new(source));
         }
         Sources { by_name, metrics }

@@ -3,8 +3,11 @@
 mod config;
 mod demo;
 mod health;
+mod member;
+mod member_table;
 mod node;
 mod simulator;
+mod snapshot;
 pub mod stdin;
 
 use std::future::Future;
@@ -33,8 +36,12 @@ pub enum Command {
     Simulator(simulator::Arguments),
     /// Check a configuration file, or show a commented one.
     Config(config::Arguments),
+    /// Save the whole state to a file, look into such a file, or prepare a new cluster from it.
+    Snapshot(snapshot::Arguments),
     /// Ask a node whether it is ready: exit code 0 or 1, for container health checks.
     Health(health::Arguments),
+    /// Show, replace, remove or promote members of a cluster.
+    Member(member::Arguments),
 }
 
 impl Command {
@@ -45,7 +52,9 @@ impl Command {
             Command::Demo(arguments) => demo::run(arguments),
             Command::Simulator(arguments) => simulator::run(arguments),
             Command::Config(arguments) => config::run(arguments),
+            Command::Snapshot(arguments) => snapshot::run(arguments),
             Command::Health(arguments) => health::run(arguments),
+            Command::Member(arguments) => member::run(arguments),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Layer {
     #[serde(default)]
     pub history: HistoryLayer,
     #[serde(default)]
+    pub storage: StorageLayer,
+    #[serde(default)]
     pub log: LogLayer,
 }
 
@@ -71,6 +73,7 @@ pub struct TimingLayer {
     pub heartbeat: Option<HumanDuration>,
     pub election_min: Option<HumanDuration>,
     pub election_max: Option<HumanDuration>,
+    pub compare_states: Option<HumanDuration>,
 }
 
 /// `[snapshot]`.
@@ -90,6 +93,14 @@ pub struct HistoryLayer {
     pub kept: Option<HumanDuration>,
     pub revisions: Option<u64>,
     pub size: Option<HumanSize>,
+    pub check: Option<HumanDuration>,
+}
+
+/// `[storage]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageLayer {
+    pub reserve: Option<HumanSize>,
 }
 
 /// `[log]`.

@@ -11,6 +11,7 @@ pub mod units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use blox_ecs::SourceConfig;
 use blox_raft::{InitialMember, SnapshotPolicy, Timing};
@@ -76,6 +77,10 @@ pub struct NodeConfig {
     pub snapshot: SnapshotPolicy,
     /// How much history is kept.
     pub history: HistoryLimits,
+    /// How often that is enforced, and what is over by age is removed.
+    pub history_check: Duration,
+    /// With fewer bytes free on disk, writes are refused.
+    pub disk_reserve_bytes: u64,
     /// What is logged, and how.
     pub log: LogSettings,
 }

@@ -10,7 +10,9 @@ use blox_raft::{InitialMember, SnapshotPolicy, Timing};
 use blox_store::HistoryLimits;
 use clap::ArgMatches;
 
-use super::layer::{EndpointLayer, HistoryLayer, Layer, MemberLayer, SnapshotLayer, SourceLayer, TimingLayer};
+use super::layer::{
+    EndpointLayer, HistoryLayer, Layer, MemberLayer, SnapshotLayer, SourceLayer, StorageLayer, TimingLayer,
+};
 use super::units::{HumanDuration, HumanSize};
 use super::{ConfigError, Endpoint, LogSettings, NodeConfig, settings};
 
@@ -22,8 +24,16 @@ const PEER_PORT: u16 = 2010;
 const RECONCILE_PAUSE: Duration = Duration::from_millis(blox_ecs::RECONCILE_PAUSE_MS_DEFAULT);
 /// What is logged: openraft says at info what only its authors can use.
 const LOG_LEVEL: &str = "info,openraft=warn";
+/// With less free on disk, writes are refused: what is under way is written to log and state, and what both hold in memory is flushed.
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// Less would not do for what is written between two looks at the disk.
+const DISK_RESERVE_BYTES_MIN: u64 = 8 << 20;
 /// Longest name of a node or source, bytes.
 const NAME_BYTES_MAX: usize = 64;
+/// Between two checks of the history's limits.
+const HISTORY_CHECK: Duration = Duration::from_secs(60);
+/// Each check writes to the log: no shorter than this.
+const HISTORY_CHECK_MIN: Duration = Duration::from_millis(50);
 /// An election time-out must allow for so many lost heartbeats.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 2;
 
@@ -79,6 +89,8 @@ pub fn resolve(layer: Layer) -> Result<NodeConfig, ConfigError> {
         timing: timing(&layer.timing)?,
         snapshot: snapshot(&layer.snapshot)?,
         history: history(&layer.history)?,
+        history_check: history_check(&layer.history)?,
+        disk_reserve_bytes: disk_reserve(&layer.storage)?,
         log: LogSettings {
             format: layer.log.format.unwrap_or_default(),
             level: layer.log.level.unwrap_or_else(|| LOG_LEVEL.to_owned()),
@@ -214,7 +226,11 @@ fn timing(layer: &TimingLayer) -> Result<Timing, ConfigError> {
         heartbeat: or(layer.heartbeat, default.heartbeat),
         election_min: or(layer.election_min, default.election_min),
         election_max: or(layer.election_max, default.election_max),
+        compare_states: or(layer.compare_states, default.compare_states),
     };
+    if timing.compare_states.is_zero() {
+        return Err(invalid("[timing] compare_states must be more than nothing"));
+    }
     if timing.heartbeat.is_zero() || timing.election_min < timing.heartbeat * HEARTBEATS_PER_ELECTION_MIN {
         return Err(invalid(format!(
             "[timing] election_min = \"{}\" is too close to heartbeat = \"{}\": an election must allow for {HEARTBEATS_PER_ELECTION_MIN} heartbeats",
@@ -264,6 +280,29 @@ fn history(layer: &HistoryLayer) -> Result<HistoryLimits, ConfigError> {
         ));
     }
     Ok(limits)
+}
+
+fn history_check(layer: &HistoryLayer) -> Result<Duration, ConfigError> {
+    let HumanDuration(check) = layer.check.unwrap_or(HumanDuration(HISTORY_CHECK));
+    if check < HISTORY_CHECK_MIN {
+        return Err(invalid(format!(
+            "[history] check = \"{}\" would fill the log by itself: make it {} or more",
+            HumanDuration(check),
+            HumanDuration(HISTORY_CHECK_MIN)
+        )));
+    }
+    Ok(check)
+}
+
+fn disk_reserve(layer: &StorageLayer) -> Result<u64, ConfigError> {
+    let HumanSize(bytes) = layer.reserve.unwrap_or(HumanSize(DISK_RESERVE_BYTES));
+    if bytes < DISK_RESERVE_BYTES_MIN {
+        return Err(invalid(format!(
+            "[storage] reserve must be at least {} MiB: what is under way when writes begin to be refused needs it",
+            DISK_RESERVE_BYTES_MIN >> 20
+        )));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -352,6 +391,7 @@ mod tests {
                 "make them the same",
             ),
             (format!("{SMALLEST}[history]\nrevisions = 0\n"), "[history]"),
+            (format!("{SMALLEST}[history]\ncheck = \"1ms\"\n"), "would fill the log"),
             (
                 format!("{SMALLEST}[[source]]\nname=\"s\"\nregion=\"r\"\n[[source]]\nname=\"s\"\nregion=\"q\"\n"),
                 "twice",

@@ -12,7 +12,15 @@ use super::layer::{self, Layer, MemberLayer, SourceLayer};
 /// What every variable of ours begins with.
 const ENVIRONMENT_PREFIX: &str = "BLOX_";
 /// Variables of ours that stand for flags of the command line, not for keys.
-const OTHER_VARIABLES: [&str; 2] = ["BLOX_CONFIG", "BLOX_HEALTH_URL"];
+const OTHER_VARIABLES: &[&str] = &[
+    "BLOX_CONFIG",
+    "BLOX_HEALTH_URL",
+    "BLOX_ENDPOINT",
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::LISTEN_VARIABLE,
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::KNOWN_LEVEL_VARIABLE,
+];
 
 /// One key.
 struct Setting {
@@ -97,6 +105,12 @@ const SETTINGS: &[Setting] = &[
         timing.election_max
     ),
     setting!(
+        "timing.compare_states",
+        "DURATION",
+        "Between two comparisons of the nodes' states",
+        timing.compare_states
+    ),
+    setting!(
         "snapshot.entries",
         "COUNT",
         "Take a snapshot after so many log entries",
@@ -128,6 +142,18 @@ const SETTINGS: &[Setting] = &[
         history.revisions
     ),
     setting!("history.size", "SIZE", "How much history is kept", history.size),
+    setting!(
+        "history.check",
+        "DURATION",
+        "How often these limits are enforced",
+        history.check
+    ),
+    setting!(
+        "storage.reserve",
+        "SIZE",
+        "With less than this free on disk, writes are refused",
+        storage.reserve
+    ),
     Setting {
         key: "log.format",
         form: "text|json",

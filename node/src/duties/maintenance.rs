@@ -8,10 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ACTOR, Duties, NodeFailed, Session};
 
-/// Before the first round of a session: a leader that changes often must not put the limits off for ever.
+/// Before the first round of a session, at most: a leader that changes often must not put the limits off for ever.
 const FIRST_ROUND_SECONDS: u64 = 5;
-/// Between two rounds.
-const ROUND_SECONDS: u64 = 60;
 /// Of each kind at most so many expire with one command.
 const EXPIRE_COUNT_MAX: u32 = 1_000;
 /// Commands of one round; more that is due waits for the next.
@@ -23,13 +21,13 @@ const COMPACT_REVISIONS_MIN: u64 = 100;
 
 /// Rounds until `ending`.
 pub async fn run(duties: &Arc<Duties>, session: Session, ending: CancellationToken) -> Result<(), NodeFailed> {
-    let mut pause = Duration::from_secs(FIRST_ROUND_SECONDS);
+    let mut pause = Duration::from_secs(FIRST_ROUND_SECONDS).min(duties.maintenance_pause);
     loop {
         tokio::select! {
             () = ending.cancelled() => return Ok(()),
             () = tokio::time::sleep(pause) => {}
         }
-        pause = Duration::from_secs(ROUND_SECONDS);
+        pause = duties.maintenance_pause;
         compact(duties, session).await?;
         expire(duties, session).await;
     }
@@ -47,11 +45,13 @@ async fn compact(duties: &Arc<Duties>, session: Session) -> Result<(), NodeFaile
     if revision < duties.store.oldest_revision() + COMPACT_REVISIONS_MIN {
         return Ok(());
     }
+    fail::fail_point!("node::before-compact");
     let operation = command::Operation::Compact(Compact { revision });
     if propose(duties, session, "history beyond its limits", operation)
         .await
         .is_some()
     {
+        fail::fail_point!("node::after-compact");
         tracing::info!(revision, "compacted");
     }
     Ok(())
@@ -95,7 +95,7 @@ async fn propose(duties: &Duties, session: Session, cause: &str, operation: comm
     };
     match duties
         .consensus
-        .propose_as_leader(session.term, command, Duration::from_millis(PROPOSE_MS_MAX))
+        .propose_upkeep(session.term, command, Duration::from_millis(PROPOSE_MS_MAX))
         .await
     {
         Ok(outcome) => match &outcome.result {

@@ -48,6 +48,8 @@ pub struct Duties {
     pub clock: Arc<dyn Clock>,
     /// How much history is kept.
     pub limits: HistoryLimits,
+    /// Between two rounds of maintenance.
+    pub maintenance_pause: Duration,
     /// Longest election time-out.
     pub election_max: Duration,
     /// What log lines say.
@@ -121,6 +123,7 @@ impl Duties {
 
     /// Opens the session of this term; `None` when this node no longer leads in it.
     async fn open_session(&self, term: u64) -> Option<Session> {
+        fail::fail_point!("node::before-open-session");
         loop {
             let open = OpenSession {
                 node: self.position.node().to_owned(),
@@ -134,11 +137,12 @@ impl Duties {
             };
             match self
                 .consensus
-                .propose_as_leader(term, command, Duration::from_millis(OPEN_MS_MAX))
+                .propose_upkeep(term, command, Duration::from_millis(OPEN_MS_MAX))
                 .await
             {
                 Ok(outcome) => match outcome.result {
                     Some(outcome::Result::SessionOpened(opened)) => {
+                        fail::fail_point!("node::after-open-session");
                         return Some(Session {
                             term,
                             id: opened.session,
@@ -188,7 +192,7 @@ impl Duties {
                 metrics: Arc::clone(&self.scheduler_metrics),
             },
             session: session.id,
-            limits: blox_scheduler::Limits::default(),
+            limits: blox_scheduler::Limits::in_force(),
             cancel: ending.clone(),
         }
     }

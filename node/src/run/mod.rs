@@ -4,7 +4,9 @@
 //! Stop, on the first SIGTERM or SIGINT: see [`stop`]. A storage error, a stopped consensus or a lost listener ends the process with an
 //! error: a node that cannot do its part must not look as if it could.
 
+mod disk;
 pub mod signals;
+mod state;
 mod stop;
 
 use std::path::Path;
@@ -14,11 +16,12 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use blox_api::{ApiConfig, ApiParts, ApiState};
 use blox_raft::{Clock, Consensus, RaftConfig, SystemClock};
-use blox_store::Store;
+use blox_store::{FeatureLevel, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::backups::LocalBackups;
 use crate::adapters::catalog::EcsCatalog;
 use crate::adapters::daemons::Planned;
 use crate::adapters::metrics::NodeMetrics;
@@ -31,7 +34,7 @@ use crate::logging::{DroppedLines, Position};
 use signals::Signals;
 
 /// Folder of the state in the data directory.
-const STATE_FOLDER: &str = "state";
+pub const STATE_FOLDER: &str = "state";
 /// How often the term in log lines is looked up.
 const POSITION_MS: u64 = 200;
 
@@ -64,7 +67,8 @@ pub async fn node(
     let reason = tokio::select! {
         signal = signals.stop() => signal,
         () = stdin::closed(exit_on_stdin_close) => "standard input closed",
-        reason = node.consensus.stopped() => return Err(anyhow!("consensus has stopped: {reason}")),
+        reason = node.consensus.stopped() => return Err(consensus_lost(&node.store, &reason)),
+        what = state::damaged(&node.store) => return Err(anyhow!("{}", state::advised(&what))),
         ended = &mut node.serving => return Err(listener_lost(ended)),
         ended = &mut node.duties => return Err(duties_lost(ended)),
     };
@@ -72,6 +76,14 @@ pub async fn node(
     tokio::select! {
         stopped = stop::gracefully(node) => stopped,
         signal = signals.stop() => Err(anyhow!("{signal} again: ended without handing over")),
+    }
+}
+
+/// Where the cause is a damaged state or a full disk, the error says what to do.
+fn consensus_lost(store: &Store, reason: &str) -> anyhow::Error {
+    match store.damage().borrow().as_deref() {
+        Some(what) => anyhow!("{}", state::advised(what)),
+        None => anyhow!("consensus has stopped: {}", disk::advised(reason)),
     }
 }
 
@@ -104,6 +116,13 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
     let consensus = Consensus::start(raft_config(&config), store.clone(), Arc::clone(&clock)).await?;
     let sources = Arc::new(Sources::connect(&config.sources, Arc::clone(&clock)).await);
     let metrics = Arc::new(NodeMetrics::new(Arc::clone(&sources), dropped));
+    let backups = LocalBackups::open(
+        &config.data_directory,
+        store.clone(),
+        consensus.clone(),
+        Arc::clone(&clock),
+    )
+    .with_context(|| format!("cannot clean {}", config.data_directory.display()))?;
     let api = ApiState::new(ApiParts {
         config: ApiConfig::default(),
         node: config.name.clone(),
@@ -115,6 +134,7 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
         daemons: Arc::new(Planned {
             clock: Arc::clone(&clock),
         }),
+        backups: Arc::new(backups),
         metrics: Arc::clone(&metrics) as Arc<dyn blox_api::MetricsSource>,
         clock: Arc::clone(&clock),
         new_uuid: Arc::new(|| uuid::Uuid::new_v4().to_string()),
@@ -122,6 +142,12 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
     let serving_stop = CancellationToken::new();
     let serving = tokio::spawn(blox_api::serve(listener, api.clone(), serving_stop.clone()));
     tokio::spawn(follow_term(consensus.clone(), position.clone()));
+    tokio::spawn(disk::watch(
+        config.data_directory.clone(),
+        config.disk_reserve_bytes,
+        store.clone(),
+        consensus.clone(),
+    ));
 
     let duties_stop = CancellationToken::new();
     let duties = Duties {
@@ -130,6 +156,7 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
         sources,
         clock,
         limits: config.history,
+        maintenance_pause: config.history_check,
         election_max: config.timing.election_max,
         position,
         scheduler_metrics: metrics.scheduler(),
@@ -148,11 +175,21 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
 
 async fn open_state(data_directory: &Path) -> anyhow::Result<Store> {
     let directory = data_directory.join(STATE_FOLDER);
+    let member = blox_raft::has_log(data_directory);
     let opened = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-        Store::open(&directory).with_context(|| format!("cannot open the state in {}", directory.display()))
+        state::open(&directory, member, known_feature_level())
+            .with_context(|| format!("cannot open the state in {}", directory.display()))
     });
     opened.await.context("opening the state broke off")?
+}
+
+/// The newest feature level this version knows; in tests a node may pretend to be of another.
+fn known_feature_level() -> FeatureLevel {
+    #[cfg(feature = "failpoints")]
+    return crate::failpoints::known_feature_level();
+    #[cfg(not(feature = "failpoints"))]
+    FeatureLevel::NEWEST
 }
 
 fn raft_config(config: &NodeConfig) -> RaftConfig {

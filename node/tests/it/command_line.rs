@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, Process};
 
 fn blox(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_blox"));
+    let mut command = Command::new(Process::program());
     command.args(arguments).envs(environment.iter().copied());
     command.output().expect("the program can be started")
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Cluster, Port, eventually};
+use crate::harness::{Cluster, Port, Process, eventually};
 
 /// How long the demo shows its cluster; starting and the check at the end come on top.
 const SHOWN: &str = "12s";
@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 async fn the_demo_ends_well_by_itself() {
     let directory = Cluster::directory();
     let port = Port::take();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    let mut command = tokio::process::Command::new(Process::program());
     let arguments = [
         "demo",
         "--json",
@@ -73,7 +73,7 @@ fn runs(pid: u64) -> bool {
 async fn a_killed_demo_leaves_nothing_running() {
     let directory = Cluster::directory();
     let port = Port::take();
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    let mut command = tokio::process::Command::new(Process::program());
     command
         .args(["demo", "--json", "--base-port", &port.number.to_string(), "--data"])
         .arg(directory.path());

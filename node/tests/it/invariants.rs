@@ -5,14 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of the workspace by folder, and what each may depend on among them.
-const ALLOWED: [(&str, &[&str]); 7] = [
-    ("store", &[]),
-    ("raft", &["store"]),
-    ("ecs", &["store", "raft"]),
-    ("scheduler", &["store", "raft"]),
+const ALLOWED: [(&str, &[&str]); 9] = [
+    ("runtime", &[]),
+    ("store", &["runtime"]),
+    ("raft", &["runtime", "store"]),
+    ("ecs", &["runtime", "store", "raft"]),
+    ("scheduler", &["runtime", "store", "raft"]),
     ("api", &["store", "raft"]),
     ("simulator", &[]),
     ("node", &["store", "raft", "ecs", "scheduler", "api", "simulator"]),
+    // Drives what users run, from outside.
+    ("jepsen-tests", &[]),
 ];
 
 fn workspace() -> PathBuf {
@@ -140,7 +143,11 @@ fn dependencies_point_one_way() {
 /// Only `raft` names openraft: its traits change with every alpha.
 #[test]
 fn only_raft_names_openraft() {
-    assert_only("openraft", &["raft"]);
+    assert_only("openraft", &["raft", "runtime"]);
+    // The seam names its runtime traits, never openraft itself.
+    for (path, text) in sources("runtime") {
+        assert!(!names_crate(&text, "openraft"), "{} names openraft", path.display());
+    }
 }
 
 /// Only `ecs` names the AWS SDK.
@@ -179,6 +186,80 @@ fn the_state_does_no_network_input_or_output() {
     }
 }
 
+/// No release has crash points: its build names no feature, the feature is not a default one, and no profile but the tests' compiles it.
+#[test]
+fn no_release_has_crash_points() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).expect("a file of the workspace can be read");
+    let makefile = read("Makefile");
+    let build: Vec<&str> = makefile
+        .lines()
+        .skip_while(|line| !line.starts_with("build:"))
+        .skip(1)
+        .take_while(|line| line.starts_with('\t'))
+        .collect();
+    assert!(build.iter().any(|line| line.contains("cargo build")), "{build:?}");
+    assert!(
+        !build.iter().any(|line| line.to_lowercase().contains("feature")),
+        "{build:?}"
+    );
+
+    let manifest: toml::Table = read("node/Cargo.toml").parse().expect("a manifest is TOML");
+    assert!(
+        manifest["features"].get("default").is_none(),
+        "nothing is on by default"
+    );
+    assert!(read("node/src/failpoints.rs").contains("#[cfg(not(debug_assertions))]\ncompile_error!"));
+    assert!(
+        !read("Cargo.toml").contains("debug-assertions"),
+        "a release has none, and so cannot compile the feature"
+    );
+}
+
+/// A source without its tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
+/// What of `text` reaches past the seam: time, tasks and random numbers that are not `runtime`'s, and choices by lot.
+fn past_the_seam(text: &str) -> Option<&'static str> {
+    const PAST: [&str; 9] = [
+        "tokio::time",
+        "tokio::spawn",
+        "tokio::task::spawn",
+        "tokio::sync::watch",
+        "std::time::Instant",
+        "SystemTime::now",
+        "Uuid::new_v4",
+        "rand::",
+        "futures::select!",
+    ];
+    let code = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+    let lines: Vec<String> = without_tests(text).lines().map(code).collect();
+    let chosen_by_lot = lines
+        .windows(2)
+        .any(|pair| pair[0].contains("tokio::select! {") && pair[1].trim() != "biased;");
+    PAST.into_iter()
+        .find(|name| lines.iter().any(|line| line.contains(name)))
+        .or(chosen_by_lot.then_some("tokio::select! without biased"))
+}
+
+/// Consensus, state, feed and scheduler take time, tasks and random numbers from `runtime`, so that they run in a deterministic simulation.
+#[test]
+fn what_is_simulated_takes_time_and_tasks_from_runtime() {
+    for folder in ["store", "raft", "ecs", "scheduler"] {
+        for (path, text) in sources(folder) {
+            let name = path.to_string_lossy();
+            // The machine's clocks, and what is built into tests only.
+            let is_exempt = ["/clock.rs", "tests.rs", "/tests/", "/testing/", "/storage_suite.rs"]
+                .iter()
+                .any(|part| name.contains(part));
+            if let Some(past) = past_the_seam(&text).filter(|_| !is_exempt) {
+                panic!("{name} names {past}: take it from blox_runtime, or say `biased`");
+            }
+        }
+    }
+}
+
 /// The search finds what it is for, and nothing else: a guard that cannot fail guards nothing.
 #[test]
 fn the_search_can_fail() {
@@ -196,6 +277,20 @@ fn the_search_can_fail() {
         "use crate::openraft_facade::X;",
     ] {
         assert!(!names_crate(code, "openraft"), "{code}");
+    }
+    for code in [
+        "tokio::time::sleep(moment).await;",
+        "let now = std::time::Instant::now();",
+        "tokio::select! {\n    () = one => {}\n}",
+    ] {
+        assert!(past_the_seam(code).is_some(), "{code}");
+    }
+    for code in [
+        "blox_runtime::time::sleep(moment).await; // not tokio::time::sleep",
+        "tokio::select! {\n    biased;\n    () = one => {}\n}",
+        "fn a() {}\n#[cfg(test)]\nmod tests {\n    tokio::spawn(one);\n}",
+    ] {
+        assert!(past_the_seam(code).is_none(), "{code}");
     }
     assert!(names_crate("use aws_sdk_ecs::Client;", "aws_"));
     assert!(!names_crate("let aws_region = 1;", "aws_"));

@@ -30,8 +30,10 @@ async fn killing_the_leader_loses_and_doubles_nothing() {
     let source = SimulatorProcess::source("main", REGION);
     let mut cluster = Cluster::start(directory, &simulator.url(), &[source]).await;
     cluster.reconciled().await;
-    // From here on reconcile cannot list anything: what the state holds in the end, the queue and the launches' answers have told it.
-    simulator.put("/faults", json!({"errors": {"ListClusters": 1.0}})).await;
+    // From here on each pass of reconcile fails in its first step: what the state holds in the end, the queue and the launches' answers and
+    // look-ups have told it.
+    let errors = json!({"ListClusters": 1.0, "ListContainerInstances": 1.0});
+    simulator.put("/faults", json!({"errors": errors})).await;
     let lively = json!({"task_starts_per_minute": 200.0, "task_stops_per_minute": 180.0, "flaps_per_instance_hour": 20.0, "instances_min": INSTANCES});
     simulator.put("/liveliness", lively).await;
 

@@ -1,5 +1,11 @@
 //! End to end, with real processes: three nodes, a simulated or a third party's ECS, and whoever asks them.
 
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared by several test binaries; each uses its part"
+)]
+#[path = "../harness/mod.rs"]
 mod harness;
 
 mod bad_bodies;
@@ -8,7 +14,10 @@ mod demo;
 mod hand_over;
 mod invariants;
 mod leader_killed;
+mod manual;
 mod metrics;
+mod monitoring;
+mod own_scheduler;
 mod roll_out;
 mod same_answers;
 mod single_node;

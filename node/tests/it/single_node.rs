@@ -60,7 +60,7 @@ fn slow_request(http: &Port) -> TcpStream {
 /// What a container's health check runs.
 async fn health(http: &Port) -> std::process::Output {
     let url = format!("http://{}/readyz", http.address());
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    let mut command = tokio::process::Command::new(Process::program());
     command
         .args(["health", "--url", &url])
         .output()
@@ -73,7 +73,7 @@ async fn health(http: &Port) -> std::process::Output {
 async fn a_log_reader_that_blocks_does_not_block_the_node() {
     let directory = Cluster::directory();
     let (http, peer, client) = (Port::take(), Port::take(), Client::new());
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_blox"));
+    let mut command = tokio::process::Command::new(Process::program());
     command
         .args(arguments(&http, &peer, directory.path()))
         .args(["--log-level", "trace", "--log-format", "json"]);

@@ -1,11 +1,16 @@
 //! Clusters of real processes: started, killed, stopped and restarted by their pids, asked by HTTP. Nothing outlives its test.
 
+pub mod chart;
 mod client;
 mod fleet;
-mod moto;
+pub mod member;
+pub mod moto;
+mod network;
 mod node;
 mod ports;
 mod process;
+mod report;
+mod scale;
 mod simulator;
 mod stream;
 mod wait;
@@ -13,9 +18,12 @@ mod wait;
 pub use client::{Answer, Client};
 pub use fleet::{Cluster, SourceText};
 pub use moto::Moto;
-pub use node::Node;
+pub use network::Network;
+pub use node::{Node, NodeOptions};
 pub use ports::Port;
 pub use process::Process;
+pub use report::{report, soak_directory};
+pub use scale::count;
 pub use simulator::{REGION, SimulatorProcess};
 pub use stream::Lines;
 pub use wait::{DEADLINE, eventually};

@@ -126,6 +126,11 @@ impl Moto {
     }
 }
 
+/// A Python that has boto3, which moto is built on.
+pub fn python() -> PathBuf {
+    installed().with_file_name("python")
+}
+
 /// The server's program, installed once a machine under the user's cache.
 fn installed() -> PathBuf {
     let home = std::env::var_os("HOME")

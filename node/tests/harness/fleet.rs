@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::node::NodeOptions;
-use super::{Answer, Client, DEADLINE, Node, Port, SimulatorProcess, eventually};
+use super::{Answer, Client, DEADLINE, Network, Node, Port, SimulatorProcess, eventually};
 
 /// A cluster of nodes and what they observe.
 pub struct Cluster {
@@ -41,9 +42,24 @@ impl Cluster {
 
     /// As [`Cluster::start`], with more configuration.
     pub async fn start_with(directory: TempDir, endpoint: &str, sources: &[SourceText<'_>], more: &str) -> Cluster {
-        let places: Vec<(String, Port, Port)> = ["a", "b", "c"]
-            .map(|name| (name.to_owned(), Port::take(), Port::take()))
-            .into();
+        let mut cluster = Cluster::prepare(directory, None, endpoint, sources, more);
+        cluster.begin().await;
+        cluster
+    }
+
+    /// Three nodes, configured and not started: on loopback, or each at its place in a network.
+    pub fn prepare(
+        directory: TempDir,
+        network: Option<&Network>,
+        endpoint: &str,
+        sources: &[SourceText<'_>],
+        more: &str,
+    ) -> Cluster {
+        let port = |place: usize| network.map_or_else(Port::take, |network| Port::take_at(network, place));
+        let names = ["a", "b", "c"].into_iter().enumerate();
+        let places: Vec<(String, Port, Port)> = names
+            .map(|(place, name)| (name.to_owned(), port(place), port(place)))
+            .collect();
         let members: Vec<String> = places
             .iter()
             .map(|(name, _, peer)| format!("{{name={name:?}, peer_address={:?}}}", peer.address()))
@@ -65,22 +81,25 @@ impl Cluster {
             environment: &environment,
             more,
         };
-        let mut nodes: Vec<Node> = places
+        let nodes: Vec<Node> = places
             .into_iter()
             .map(|(name, http, peer)| Node::prepare(&name, http, peer, directory.path(), &options))
             .collect();
-        for node in &mut nodes {
-            node.start();
-        }
-        let mut cluster = Cluster {
+        Cluster {
             nodes,
             client: Client::new(),
             _directory: directory,
-        };
-        for position in 0..cluster.nodes.len() {
-            cluster.ready(position).await;
         }
-        cluster
+    }
+
+    /// Starts all nodes; returns when all are ready.
+    pub async fn begin(&mut self) {
+        for node in &mut self.nodes {
+            node.start();
+        }
+        for position in 0..self.nodes.len() {
+            self.ready(position).await;
+        }
     }
 
     /// Waits until a node is ready.
@@ -117,6 +136,63 @@ impl Cluster {
             })
             .await;
         }
+    }
+
+    /// kill -9 of every node that runs, at once.
+    pub async fn kill_all(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| node.runs()) {
+            node.signal(Signal::SIGKILL);
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.runs()) {
+            node.kill().await;
+        }
+    }
+
+    /// Starts every node that does not run; returns when all are ready.
+    pub async fn start_all(&mut self) {
+        self.start_all_but(usize::MAX).await;
+    }
+
+    /// As [`Cluster::start_all`], without one.
+    pub async fn start_all_but(&mut self, position: usize) {
+        let others = (0..self.nodes.len()).filter(|other| *other != position);
+        for other in others
+            .clone()
+            .filter(|other| !self.nodes[*other].runs())
+            .collect::<Vec<_>>()
+        {
+            self.nodes[other].start();
+        }
+        for other in others {
+            self.ready(other).await;
+        }
+    }
+
+    /// What a node says its state is: applied index, revision, chained hash.
+    pub async fn state_of(&self, position: usize) -> Result<(u64, u64, String), String> {
+        let url = format!("{}/v2/cluster", self.nodes[position].url());
+        let state = self.client.get_json(&url).await?["state"].take();
+        let number = |key: &str| state[key].as_u64().ok_or_else(|| format!("{url}: no {key} in {state}"));
+        let hash = state["hash"].as_str().unwrap_or_default().to_owned();
+        Ok((number("applied_index")?, number("revision")?, hash))
+    }
+
+    /// Waits until all running nodes stand at the same applied index, and panics where they do not hold the same there. The index and hash.
+    pub async fn same_state(&self) -> (u64, String) {
+        eventually("the nodes at one applied index", DEADLINE, || async {
+            let running = (0..self.nodes.len()).filter(|position| self.nodes[*position].runs());
+            let states = futures::future::try_join_all(running.map(|position| self.state_of(position))).await?;
+            let (index, revision, hash) = states.first().cloned().ok_or("no node runs")?;
+            if states.iter().any(|(other, ..)| *other != index) {
+                return Err(format!("{states:?}"));
+            }
+            assert!(
+                states.iter().all(|state| state.1 == revision && state.2 == hash),
+                "the states differ at applied index {index}: {states:?}"
+            );
+            Ok((index, hash))
+        })
+        .await
     }
 
     /// The nodes that run.

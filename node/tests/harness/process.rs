@@ -55,20 +55,21 @@ impl Process {
         }
     }
 
-    /// This workspace's `blox`.
+    /// This workspace's `blox`, or a copy of it that BLOX_BIN names: a long run goes on while the workspace is built again.
+    pub fn program() -> PathBuf {
+        let copy = std::env::var_os("BLOX_BIN");
+        copy.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_blox")), PathBuf::from)
+    }
+
+    /// A `blox`.
     pub fn blox(name: &str, arguments: &[String], environment: &[(String, String)], directory: &Path) -> Process {
         let mut arguments = arguments.to_vec();
         arguments.push("--exit-on-stdin-close".to_owned());
-        Process::start(
-            name,
-            Path::new(env!("CARGO_BIN_EXE_blox")),
-            &arguments,
-            environment,
-            directory,
-        )
+        Process::start(name, &Process::program(), &arguments, environment, directory)
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal, without waiting.
+    pub fn signal(&self, signal: Signal) {
         if let Some(pid) = self.child.id() {
             // Not waited for yet, so the pid is still this child's.
             kill(Pid::from_raw(pid as i32), signal).expect("our own child can be signalled");
@@ -86,12 +87,32 @@ impl Process {
         self.signal(Signal::SIGTERM);
     }
 
+    /// SIGSTOP: it stands still, its connections stay open.
+    pub fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         match tokio::time::timeout(STOP, self.child.wait()).await {
             Ok(status) => status.expect("our own child can be waited for"),
             Err(_) => panic!("{} did not end within {STOP:?}:\n{}", self.name, self.last_words()),
         }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Its pid; it has not ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("{} has ended", self.name))
     }
 
     /// Panics where it has ended although it should not.

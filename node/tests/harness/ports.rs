@@ -9,12 +9,17 @@ use std::path::PathBuf;
 
 use rand::Rng;
 
+use super::Network;
+
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 const ATTEMPTS_MAX: usize = 1_000;
 
 /// A port of ours.
 pub struct Port {
     pub number: u16,
+    ip: Ipv4Addr,
+    /// Where that address is; `None`: on this machine as it is.
+    namespace: Option<String>,
     _lock: File,
 }
 
@@ -26,15 +31,46 @@ impl Port {
             if let Some(lock) = lock(number)
                 && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok()
             {
-                return Port { number, _lock: lock };
+                return Port {
+                    number,
+                    ip: Ipv4Addr::LOCALHOST,
+                    namespace: None,
+                    _lock: lock,
+                };
             }
         }
         panic!("no free port among {PORTS:?} in {ATTEMPTS_MAX} attempts");
     }
 
-    /// `127.0.0.1:PORT`.
+    /// One at a node's place in a network.
+    pub fn take_at(network: &Network, place: usize) -> Port {
+        Port {
+            ip: network.address(place),
+            namespace: Some(network.namespace(place).to_owned()),
+            ..Port::take()
+        }
+    }
+
+    /// One at the test's own place in a network, where nodes in it reach what listens.
+    pub fn take_beside(network: &Network) -> Port {
+        Port {
+            ip: network.own_address(),
+            ..Port::take()
+        }
+    }
+
+    /// `127.0.0.1:PORT`, or that of its network.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.number)
+        format!("{}:{}", self.ip, self.number)
+    }
+
+    /// The namespace to start in what listens here.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    pub fn is_loopback(&self) -> bool {
+        self.ip.is_loopback()
     }
 }
 

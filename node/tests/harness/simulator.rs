@@ -20,7 +20,11 @@ pub struct SimulatorProcess {
 impl SimulatorProcess {
     /// An empty one with these regions.
     pub async fn start(seed: u64, regions: &[&str], directory: &Path) -> SimulatorProcess {
-        let port = Port::take();
+        SimulatorProcess::start_at(Port::take(), seed, regions, directory).await
+    }
+
+    /// As [`SimulatorProcess::start`], at a port of the caller's choice.
+    pub async fn start_at(port: Port, seed: u64, regions: &[&str], directory: &Path) -> SimulatorProcess {
         let mut arguments: Vec<String> = [
             "simulator",
             "--preset",
