@@ -1,0 +1,296 @@
+//! The shipped `docker-compose.yml` under a project name of its own, on free ports, driven container by container. Whatever happens, dropping
+//! [`Compose`] removes containers, volumes and networks of the project: after a failure, a panic, a Ctrl-C.
+
+mod container;
+mod network;
+mod ports;
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+pub use container::Container;
+
+use crate::command::{self, CommandError};
+
+/// The nodes' services.
+pub const SERVICES: [&str; 3] = ["node-1", "node-2", "node-3"];
+/// Seconds that a node gets to leave before it is killed: more than compose's own grace would hide a node that hangs.
+const STOP_SECONDS_MAX: &str = "30";
+/// The labels that Compose gives what it makes.
+const PROJECT_LABEL: &str = "com.docker.compose.project";
+const SERVICE_LABEL: &str = "com.docker.compose.service";
+const VOLUME_LABEL: &str = "com.docker.compose.volume";
+
+/// The containers cannot be driven: no word about Blox.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// Docker or Compose did not do as told.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// There should be exactly one.
+    #[error("project {project} has {found} containers of {service}: expected one")]
+    NoContainer {
+        /// The project's name.
+        project: String,
+        /// Which.
+        service: String,
+        /// So many are there.
+        found: usize,
+    },
+    /// An answer of Docker in another form.
+    #[error("`docker inspect {id}` answers in an unknown form")]
+    UnknownForm {
+        /// The container.
+        id: String,
+    },
+    /// Four are needed.
+    #[error("too few free ports on loopback")]
+    NoPorts,
+    /// The environment file.
+    #[error("cannot write {path}: {source}")]
+    NotWritten {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What is run, and under which name.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Everything made carries it.
+    pub project: String,
+    /// The shipped file.
+    pub file: PathBuf,
+    /// Further compose files, in order.
+    pub overrides: Vec<PathBuf>,
+    /// The image of nodes and simulator.
+    pub image: String,
+    /// Where the environment file is written, so that a person can look into the run with the same names and ports.
+    pub folder: PathBuf,
+}
+
+/// One cluster of containers.
+pub struct Compose {
+    options: Options,
+    /// `docker-compose`, or `docker compose`.
+    program: Vec<&'static str>,
+    environment: Vec<(String, String)>,
+    ports: Vec<u16>,
+}
+
+impl Compose {
+    /// Chooses ports and starts everything; returns when the containers run, which is before the nodes are ready.
+    pub async fn up(options: Options) -> Result<Compose, ComposeError> {
+        let ports = ports::free(SERVICES.len() + 1);
+        if ports.len() != SERVICES.len() + 1 {
+            return Err(ComposeError::NoPorts);
+        }
+        let program = match command::run("docker", &["compose", "version"], &[]).await {
+            Ok(_) => vec!["docker", "compose"],
+            Err(_) => vec!["docker-compose"],
+        };
+        let names = ["BLOX_HTTP_1", "BLOX_HTTP_2", "BLOX_HTTP_3", "BLOX_SIMULATOR"];
+        let mut environment: Vec<(String, String)> = names
+            .iter()
+            .zip(&ports)
+            .map(|(name, port)| ((*name).to_owned(), port.to_string()))
+            .collect();
+        environment.push(("BLOX_IMAGE".to_owned(), options.image.clone()));
+        let lines: String = environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect();
+        let path = options.folder.join("compose.env");
+        std::fs::write(&path, lines).map_err(|source| ComposeError::NotWritten { path, source })?;
+        let compose = Compose {
+            options,
+            program,
+            environment,
+            ports,
+        };
+        compose.compose(&["up", "-d"]).await?;
+        Ok(compose)
+    }
+
+    /// The project's name.
+    pub fn project(&self) -> &str {
+        &self.options.project
+    }
+
+    /// Where a node's users find it.
+    pub fn node_url(&self, position: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[position])
+    }
+
+    /// Where the simulated ECS is found.
+    pub fn simulator_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports[SERVICES.len()])
+    }
+
+    /// The container of a service, as it is now.
+    pub async fn container(&self, service: &str) -> Result<Container, ComposeError> {
+        let ids = self.ids(service).await?;
+        let [id] = ids.as_slice() else {
+            return Err(ComposeError::NoContainer {
+                project: self.options.project.clone(),
+                service: service.to_owned(),
+                found: ids.len(),
+            });
+        };
+        self.inspect(id).await
+    }
+
+    /// A container by its id, as it is now.
+    pub async fn inspect(&self, id: &str) -> Result<Container, ComposeError> {
+        let shown = command::run("docker", &["inspect", id], &[]).await?;
+        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        Container::parse(&shown[0]).ok_or_else(|| ComposeError::UnknownForm { id: id.to_owned() })
+    }
+
+    /// kill -9, all at once.
+    pub async fn kill(&self, containers: &[&Container]) -> Result<(), ComposeError> {
+        self.act(&["kill", "-s", "KILL"], containers).await
+    }
+
+    /// Starts what was killed or stopped.
+    pub async fn start(&self, containers: &[&Container]) -> Result<(), ComposeError> {
+        self.act(&["start"], containers).await
+    }
+
+    /// Every process stands still.
+    pub async fn pause(&self, container: &Container) -> Result<(), ComposeError> {
+        self.act(&["pause"], &[container]).await
+    }
+
+    /// They go on.
+    pub async fn unpause(&self, container: &Container) -> Result<(), ComposeError> {
+        self.act(&["unpause"], &[container]).await
+    }
+
+    /// SIGTERM; returns when the container has ended.
+    pub async fn stop(&self, container: &Container) -> Result<(), ComposeError> {
+        self.act(&["stop", "--time", STOP_SECONDS_MAX], &[container]).await
+    }
+
+    /// Kills and removes a container; its named volume stays.
+    pub async fn remove(&self, container: &Container) -> Result<(), ComposeError> {
+        self.act(&["rm", "--force"], &[container]).await
+    }
+
+    /// Makes the service's container anew, on its volume where that is still there.
+    pub async fn create(&self, service: &str) -> Result<Container, ComposeError> {
+        self.compose(&["up", "-d", "--no-deps", service]).await?;
+        self.container(service).await
+    }
+
+    /// Removes a node's volume, whose container must be gone; what was there is lost.
+    pub async fn remove_volume(&self, service: &str) -> Result<(), ComposeError> {
+        for volume in self.volumes(service).await? {
+            command::run("docker", &["volume", "rm", &volume], &[]).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of a service's volumes.
+    pub async fn volumes(&self, service: &str) -> Result<Vec<String>, ComposeError> {
+        let (project, volume) = (self.label(PROJECT_LABEL), format!("label={VOLUME_LABEL}={service}"));
+        let words = ["volume", "ls", "-q", "--filter", &project, "--filter", &volume];
+        Ok(lines(&command::run("docker", &words, &[]).await?))
+    }
+
+    /// Runs `blox` inside a container.
+    pub async fn blox(&self, container: &Container, words: &[&str]) -> Result<String, ComposeError> {
+        let arguments: Vec<&str> = ["exec", &container.id, "/usr/local/bin/blox"]
+            .into_iter()
+            .chain(words.iter().copied())
+            .collect();
+        Ok(command::run("docker", &arguments, &[]).await?)
+    }
+
+    /// What a container has said since it was made.
+    pub async fn logs(&self, container: &Container) -> Result<Vec<u8>, ComposeError> {
+        let output = command::output("docker", &["logs", "--timestamps", &container.id], &[]).await?;
+        Ok([output.stdout, output.stderr].concat())
+    }
+
+    async fn act(&self, words: &[&str], containers: &[&Container]) -> Result<(), ComposeError> {
+        let ids = containers.iter().map(|container| container.id.as_str());
+        let arguments: Vec<&str> = words.iter().copied().chain(ids).collect();
+        command::run("docker", &arguments, &[]).await?;
+        Ok(())
+    }
+
+    async fn compose(&self, words: &[&str]) -> Result<String, ComposeError> {
+        let (file, project) = (self.options.file.display().to_string(), self.options.project.as_str());
+        let overrides: Vec<String> = self
+            .options
+            .overrides
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let mut arguments: Vec<&str> = self.program[1..].to_vec();
+        arguments.extend(["-p", project, "-f", &file]);
+        arguments.extend(overrides.iter().flat_map(|path| ["-f", path.as_str()]));
+        arguments.extend(words);
+        Ok(command::run(self.program[0], &arguments, &self.environment).await?)
+    }
+
+    async fn ids(&self, service: &str) -> Result<Vec<String>, ComposeError> {
+        let (project, service) = (self.label(PROJECT_LABEL), format!("label={SERVICE_LABEL}={service}"));
+        let words = ["ps", "-aq", "--no-trunc", "--filter", &project, "--filter", &service];
+        Ok(lines(&command::run("docker", &words, &[]).await?))
+    }
+
+    fn label(&self, label: &str) -> String {
+        format!("label={label}={}", self.options.project)
+    }
+}
+
+impl Drop for Compose {
+    /// Waits: nothing of the project is left when this returns, unless Docker itself fails, which is said.
+    fn drop(&mut self) {
+        let filter = self.label(PROJECT_LABEL);
+        for (list, remove) in [
+            (["ps", "-aq"].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
+            (&["volume", "ls", "-q"], &["volume", "rm", "--force"]),
+            (&["network", "ls", "-q"], &["network", "rm"]),
+        ] {
+            let found = docker(list, &["--filter".to_owned(), filter.clone()]).unwrap_or_default();
+            let found = lines(&found);
+            if !found.is_empty() && docker(remove, &found).is_none() {
+                eprintln!(
+                    "cannot remove all of project {}: docker {} {}",
+                    self.options.project,
+                    remove.join(" "),
+                    found.join(" ")
+                );
+            }
+        }
+    }
+}
+
+/// For clean-up, where nothing may be awaited.
+fn docker(words: &[&str], more: &[String]) -> Option<String> {
+    let output = Command::new("docker")
+        .args(words)
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

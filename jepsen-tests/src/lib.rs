@@ -1,0 +1,25 @@
+//! Failure tests of Blox on the shipped `docker-compose.yml`, from outside: containers are killed, paused, cut off, removed, while clients write, read,
+//! query and follow streams, and every promise is judged by what they saw.
+//!
+//! The rooms: [`compose`] drives the containers and their network, [`load`] and [`stream`] are the clients, [`simulator`] is the other end of the
+//! nodes, [`history`] records every operation, [`observe`] asks the nodes who leads. Pure, and tested by themselves: [`compare`] for streams,
+//! [`verdict`], [`percentile`], [`readiness`], [`daemons`], [`timeline`]. [`story`] puts it together: `make failover`.
+
+pub mod client;
+pub mod clock;
+pub mod command;
+pub mod compare;
+pub mod compose;
+pub mod daemons;
+pub mod history;
+pub mod load;
+pub mod observe;
+pub mod percentile;
+pub mod readiness;
+pub mod report;
+pub mod screen;
+pub mod simulator;
+pub mod story;
+pub mod stream;
+pub mod timeline;
+pub mod verdict;
