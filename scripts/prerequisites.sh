@@ -2,6 +2,7 @@
 # Installs what the build and the tests need and this machine lacks, by apt where that is allowed; otherwise prints the exact command.
 #   scripts/prerequisites.sh          what the build needs
 #   scripts/prerequisites.sh test     what the tests need besides
+#   scripts/prerequisites.sh failover what `make failover` needs besides
 set -euo pipefail
 
 missing=()
@@ -13,7 +14,10 @@ need() { # need PACKAGE CHECK...: the package, unless the check succeeds
 installed() { dpkg -s "$1" 2>/dev/null | grep -q '^Status: install ok installed'; }
 # bindgen loads libclang and reads clang's own headers.
 any_of() { local pattern; for pattern in "$@"; do compgen -G "$pattern" >/dev/null && return; done; return 1; }
-libclang() { any_of '/usr/lib/llvm-*/lib/libclang*.so*' '/usr/lib/*/libclang*.so*' || [ -n "${LIBCLANG_PATH:-}" ]; }
+# The names bindgen looks for; libclang-cpp is another library.
+libclang() {
+  any_of '/usr/lib/llvm-*/lib/libclang'{,-[0-9]*}.so* '/usr/lib/*/libclang'{,-[0-9]*}.so* || [ -n "${LIBCLANG_PATH:-}" ]
+}
 clang_headers() { any_of '/usr/lib/llvm-*/lib/clang/*/include/stdbool.h' '/usr/lib/clang/*/include/stdbool.h'; }
 
 need g++ command -v c++
@@ -23,7 +27,33 @@ need libclang-common-14-dev clang_headers
 if [ "${1:-}" = test ]; then
   need python3-venv python3 -c 'import ensurepip, venv'
   need procps command -v ps
+  # Partitions between nodes; they need root, and are skipped by name without it.
+  need iproute2 any_of /{usr/,}{s,}bin/ip
+  need iptables any_of /{usr/,}{s,}bin/iptables
+  need strace command -v strace
+  need curl command -v curl
 fi
+if [ "${1:-}" = failover ]; then
+  need iptables any_of /{usr/,}{s,}bin/iptables
+fi
+
+# Checks Prometheus' rules. Its package would start a server, so only the tool is taken out of it. A convenience: without it its test is skipped
+# by name.
+fetch_promtool() {
+  local folder=${BLOX_CACHE:-$HOME/.cache/blox}/promtool
+  if command -v promtool >/dev/null || [ -x "$folder/promtool" ]; then return; fi
+  if ! command -v dpkg-deb >/dev/null; then return; fi
+  mkdir -p "$folder"
+  local work
+  work=$(mktemp -d)
+  echo "Fetching promtool into $folder (20 MB)" >&2
+  if (cd "$work" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .) >/dev/null 2>&1; then
+    mv "$work/usr/bin/promtool" "$folder/promtool"
+  else
+    echo "promtool cannot be had here: the test of the alert rules is skipped" >&2
+  fi
+  rm -rf "$work"
+}
 
 if ! command -v cargo >/dev/null 2>&1; then
   echo "A Rust toolchain (1.95 or newer) is needed: https://rustup.rs" >&2
@@ -40,3 +70,4 @@ if [ ${#missing[@]} -gt 0 ]; then
   ${run}apt-get update -qq
   DEBIAN_FRONTEND=noninteractive ${run}$install -qq >/dev/null
 fi
+if [ "${1:-}" = test ]; then fetch_promtool; fi
