@@ -35,7 +35,7 @@ pub struct ApiConfig {
     pub connections: usize,
     /// Ready while no more committed entries than this wait to be applied.
     pub applied_lag_entries: u64,
-    /// Ready while a leader with a quorum was heard of within this time.
+    /// Ready while a leader with a quorum was heard of within this time, and the state was as new as any within it.
     pub leader_contact: Duration,
 }
 

@@ -82,12 +82,16 @@ fn check_applied(state: &ApiState) -> Result<(), String> {
     let status = state.status();
     let lag = status.commit_index.saturating_sub(status.applied_index);
     let limit = state.config().applied_lag_entries;
-    if lag <= limit {
-        Ok(())
-    } else {
-        Err(format!(
+    if lag > limit {
+        return Err(format!(
             "{lag} committed entries are not applied yet, more than {limit}"
-        ))
+        ));
+    }
+    // What it knows to be committed may itself be old: a node that has just started has not heard of the newest yet.
+    match status.staleness {
+        Some(age) if age <= state.config().leader_contact => Ok(()),
+        Some(age) => Err(format!("the state is {} ms old", age.as_millis())),
+        None => Err("the state has not been as new as the leader's since the start".to_owned()),
     }
 }
 

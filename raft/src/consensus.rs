@@ -19,12 +19,16 @@ use crate::disk::{DiskRoom, DiskStatus};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
 use crate::metrics;
 use crate::node::{self, Node};
-use crate::propose::{COMMAND_BYTES_MAX, Origin, Refusal};
+use crate::propose::{Answer, COMMAND_BYTES_MAX, Origin, Refusal, Submitted};
 use crate::read::{Asker, ReadIndex};
 use crate::status::{Consistency, Leadership, ReadPoint, Status};
 
 /// Between two tries while nobody leads, milliseconds.
 const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=50;
+
+/// A leader that is known and has not answered so many rounds of a read in a row cannot be reached from here: who asks is better served by
+/// another node than by waiting for the deadline.
+const SILENT_ROUNDS_MAX: u32 = 2;
 
 /// One node's membership in its cluster. Cheap to clone; the node stops when the last clone is dropped, or by [`Consensus::shutdown`].
 #[derive(Clone)]
@@ -86,8 +90,10 @@ impl Consensus {
     async fn submit(&self, command: Command, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
         let counters = &self.node().counters;
         counters.proposals.fetch_add(1, Ordering::Relaxed);
+        // Under an idempotency key it is applied once however often it is written.
+        let repeatable = origin == Origin::Caller && command.idempotency.is_some();
         let result = self
-            .submit_until(command.encode_to_vec().into(), origin, deadline)
+            .submit_until(command.encode_to_vec().into(), origin, repeatable, deadline)
             .await;
         if result.is_err() {
             counters.proposals_failed.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +101,13 @@ impl Consensus {
         result
     }
 
-    async fn submit_until(&self, command: Bytes, origin: Origin, deadline: Duration) -> Result<Outcome, ProposeError> {
+    async fn submit_until(
+        &self,
+        command: Bytes,
+        origin: Origin,
+        repeatable: bool,
+        deadline: Duration,
+    ) -> Result<Outcome, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge {
                 bytes: command.len(),
@@ -109,7 +121,7 @@ impl Consensus {
                 return Err(ProposeError::Stopped(reason));
             }
             let refusal = match self.node().proposals.submit(command.clone(), origin, until) {
-                Ok(submitted) => match submitted.answer(until).await {
+                Ok(submitted) => match self.answer_of(submitted, repeatable, until).await {
                     Ok(outcome) => return Ok(outcome),
                     Err(refusal) => refusal,
                 },
@@ -118,9 +130,12 @@ impl Consensus {
             match refusal {
                 Refusal::TryAgain(reason) => {
                     tracing::debug!(reason, "a proposal is tried again");
-                    if !self.pause(until).await {
+                    if self.has_lost_quorum() || !self.pause(until).await {
                         return Err(ProposeError::NoLeader);
                     }
+                }
+                Refusal::Unknown(reason) if repeatable && self.pause(until).await => {
+                    tracing::debug!(reason, "a proposal is repeated under its idempotency key");
                 }
                 Refusal::NotLeader => return Err(ProposeError::NotLeader),
                 Refusal::Overloaded => return Err(ProposeError::Overloaded),
@@ -134,6 +149,26 @@ impl Consensus {
                 Refusal::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
             }
         }
+    }
+
+    /// Waits for the answer; a repeatable proposal that was on its way to another leader than there is now is not waited for.
+    async fn answer_of(&self, submitted: Submitted, repeatable: bool, until: Instant) -> Answer {
+        if !repeatable {
+            return submitted.answer(until).await;
+        }
+        tokio::select! {
+            biased;
+            answer = submitted.answer(until) => answer,
+            () = self.node().next_leader() => Err(Refusal::Unknown("the leader changed before it answered".to_owned())),
+        }
+    }
+
+    /// A leader that has not heard of a quorum for as long as one round may take: another may lead by now, and who asks here is better served
+    /// there.
+    fn has_lost_quorum(&self) -> bool {
+        let leads = self.node().view.borrow().leading.is_some();
+        let lost = |age| age >= self.node().round_deadline();
+        leads && self.quorum_contact().is_some_and(lost)
     }
 
     /// Waits a moment, or until something changes in the cluster; `false`: the deadline would pass.
@@ -191,6 +226,7 @@ impl Consensus {
     }
 
     async fn read_index(&self, asker: Asker, until: Instant, waited: Duration) -> Result<ReadIndex, ReadError> {
+        let mut silent_rounds = 0;
         loop {
             if let Some(reason) = self.node().stopped.borrow().clone() {
                 return Err(ReadError::Stopped(reason));
@@ -198,8 +234,10 @@ impl Consensus {
             match blox_runtime::time::timeout_at(until, self.node().reads.ask(asker)).await {
                 Ok(Ok(index)) => return Ok(index),
                 Ok(Err(refusal)) => {
-                    tracing::debug!(reason = refusal.0, "a read is tried again");
-                    if asker == Asker::Peer || !self.pause(until).await {
+                    tracing::debug!(reason = refusal.why, "a read is tried again");
+                    silent_rounds = if refusal.silent { silent_rounds + 1 } else { 0 };
+                    let cut_off = self.has_lost_quorum() || silent_rounds >= SILENT_ROUNDS_MAX;
+                    if asker == Asker::Peer || cut_off || !self.pause(until).await {
                         return Err(ReadError::NoLeader { waited });
                     }
                 }
@@ -314,7 +352,7 @@ impl Consensus {
 
     /// What this node knows of its cluster, now.
     pub fn status(&self) -> Status {
-        Status::of(self.node(), self.leader_contact())
+        Status::of(self.node(), self.leader_contact(), self.staleness())
     }
 
     /// The replicated clock as this node would stamp it now, milliseconds (exact on a leader, the last applied value elsewhere).

@@ -25,9 +25,29 @@ pub(crate) struct ReadIndex {
     pub local: bool,
 }
 
-/// No leader confirmed the round: why.
+/// No leader confirmed the round.
 #[derive(Clone, Debug)]
-pub(crate) struct NotConfirmed(pub String);
+pub(crate) struct NotConfirmed {
+    pub why: String,
+    /// The leader that was asked, or its quorum, said nothing for a whole round.
+    pub silent: bool,
+}
+
+impl NotConfirmed {
+    pub(crate) fn because(why: impl Into<String>) -> NotConfirmed {
+        NotConfirmed {
+            why: why.into(),
+            silent: false,
+        }
+    }
+
+    pub(crate) fn silence(why: impl Into<String>) -> NotConfirmed {
+        NotConfirmed {
+            silent: true,
+            ..NotConfirmed::because(why)
+        }
+    }
+}
 
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +82,7 @@ pub(crate) fn queue() -> (ReadQueue, ReadRounds) {
 impl ReadQueue {
     /// Joins the next round. Each round has its own deadline, so this ends.
     pub(crate) async fn ask(&self, asker: Asker) -> Result<ReadIndex, NotConfirmed> {
-        let ended = || NotConfirmed("consensus has ended".to_owned());
+        let ended = || NotConfirmed::because("consensus has ended");
         let (answer, receiver) = oneshot::channel();
         self.sender.send(Waiting { asker, answer }).await.map_err(|_| ended())?;
         receiver.await.map_err(|_| ended())?
@@ -83,7 +103,7 @@ impl ReadRounds {
             for waiting in waiting {
                 if callers_only && waiting.asker == Asker::Peer {
                     // Whoever asked may have gone.
-                    drop(waiting.answer.send(Err(NotConfirmed("not the leader".to_owned()))));
+                    drop(waiting.answer.send(Err(NotConfirmed::because("not the leader"))));
                 } else {
                     joined.push(waiting);
                 }
@@ -91,10 +111,18 @@ impl ReadRounds {
             if joined.is_empty() {
                 continue;
             }
-            let result = if leads {
-                confirm(&node).await
-            } else {
-                ask_leader(&node).await
+            let round = async {
+                if leads {
+                    confirm(&node).await
+                } else {
+                    ask_leader(&node).await
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                result = round => result,
+                // The one that was asked may never answer: who waits asks the next.
+                () = node.next_leader() => Err(NotConfirmed::because("the leader changed")),
             };
             for waiting in joined {
                 drop(waiting.answer.send(result.clone()));
@@ -108,12 +136,12 @@ async fn confirm(node: &Node) -> Result<ReadIndex, NotConfirmed> {
     let engine = node
         .engine
         .get()
-        .ok_or_else(|| NotConfirmed("this node is not a member yet".to_owned()))?;
+        .ok_or_else(|| NotConfirmed::because("this node is not a member yet"))?;
     let round = engine.raft.get_read_linearizer(ReadPolicy::ReadIndex);
     let linearizer = blox_runtime::time::timeout(node.round_deadline(), round)
         .await
-        .map_err(|_| NotConfirmed("no quorum answered in time".to_owned()))?
-        .map_err(|error| NotConfirmed(error.to_string()))?;
+        .map_err(|_| NotConfirmed::silence("no quorum answered in time"))?
+        .map_err(|error| NotConfirmed::because(error.to_string()))?;
     let read = linearizer.read_log_id().log_id();
     let revision = node.store.progress().borrow().revision;
     Ok(ReadIndex {
@@ -130,13 +158,9 @@ async fn ask_leader(node: &Node) -> Result<ReadIndex, NotConfirmed> {
         view.leader.clone().filter(|(id, _)| *id != view.node_id)
     };
     let (Some((id, info)), Some(engine)) = (leader, node.engine.get()) else {
-        return Err(NotConfirmed("no leader is known".to_owned()));
+        return Err(NotConfirmed::because("no leader is known"));
     };
-    let point = engine
-        .requests
-        .read_index((id, &info), node.round_deadline())
-        .await
-        .map_err(NotConfirmed)?;
+    let point = engine.requests.read_index((id, &info), node.round_deadline()).await?;
     Ok(ReadIndex {
         term: point.term,
         position: point.position,

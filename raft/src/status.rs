@@ -91,6 +91,8 @@ pub struct Status {
     pub snapshot_index: u64,
     /// Time since it last heard of a leader with a quorum (a leader: since its last quorum acknowledgement); `None`: never.
     pub leader_contact: Option<Duration>,
+    /// How long ago the state here was as new as any; `None`: not yet in the life of this process.
+    pub staleness: Option<Duration>,
     /// Leader changes seen by this process.
     pub leader_changes: u64,
     /// What keeps this node from taking part, and what to do about it; `None`: nothing known.
@@ -102,7 +104,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn of(node: &Node, leader_contact: Option<Duration>) -> Status {
+    pub(crate) fn of(node: &Node, leader_contact: Option<Duration>, staleness: Option<Duration>) -> Status {
         let view = node.view.borrow().clone();
         let (cluster_id, node_id) = match node.identity.load().as_ref() {
             Identity::New(_) => (String::new(), 0),
@@ -121,6 +123,7 @@ impl Status {
             applied_index: node.store.progress().borrow().applied_index,
             snapshot_index: 0,
             leader_contact,
+            staleness,
             leader_changes: node.counters.leader_changes.load(Ordering::Relaxed),
             attention: node.attention.load().as_deref().cloned(),
             stopped: node.stopped.borrow().clone(),

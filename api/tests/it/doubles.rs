@@ -59,6 +59,7 @@ impl OneNode {
             applied_index: 0,
             snapshot_index: 0,
             leader_contact: Some(Duration::from_millis(7)),
+            staleness: Some(Duration::from_millis(9)),
             leader_changes: 1,
             attention: None,
             stopped: None,

@@ -25,6 +25,21 @@ async fn ready_is_more_than_alive() {
         "503 [-]leader failed: the leader was last heard of 6000 ms ago\n[+]applied ok\n[+]serving ok\n"
     );
     set(&|status| {
+        status.leader_contact = Some(Duration::ZERO);
+        status.staleness = None;
+    });
+    let started = node.get("/readyz").await;
+    assert_eq!(
+        started.short(),
+        "503 [+]leader ok\n[-]applied failed: the state has not been as new as the leader's since the start\n[+]serving ok\n"
+    );
+    set(&|status| status.staleness = Some(Duration::from_secs(6)));
+    let behind = node.get("/readyz").await;
+    assert_eq!(
+        behind.short(),
+        "503 [+]leader ok\n[-]applied failed: the state is 6000 ms old\n[+]serving ok\n"
+    );
+    set(&|status| {
         status.leader = None;
         status.commit_index = 5000;
     });

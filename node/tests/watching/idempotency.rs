@@ -81,6 +81,43 @@ async fn a_request_is_executed_once_through_any_nodes() {
     each_was_executed_once(&cluster, &told).await;
 }
 
+/// A write under an idempotency key that is on its way to a leader which stands still is answered by the next leader, in the same request: the
+/// node that was asked writes it again, and it is applied once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_outlives_the_leader_it_was_sent_to() {
+    let mut cluster = Cluster::prepare(Cluster::directory(), None, "http://127.0.0.1:9", &[], "");
+    cluster.begin().await;
+    for round in 0..count(2, 20) {
+        let leader = cluster.leader().await;
+        let follower = cluster.nodes[(leader + 1) % 3].url();
+        cluster.nodes[leader].pause();
+        let requests = (0..CLIENTS).map(|number| Request {
+            name: format!("outlives/{round}/{number}"),
+            value: format!("{round}-{number}"),
+            creates: true,
+        });
+        let sent = requests.map(|request| {
+            let (client, follower) = (&cluster.client, &follower);
+            async move {
+                let answer = send(client, follower, &request, &request.value).await;
+                (request, answer.expect("it answers"))
+            }
+        });
+        let answers = futures::future::join_all(sent).await;
+        cluster.nodes[leader].resume();
+        for (request, answer) in answers {
+            assert_eq!(answer.status, 200, "{}: {}", request.name, answer.text());
+            let read = cluster.get(0, &format!("/v2/kv/{}", request.name)).await;
+            assert_eq!(
+                (read.text(), read.header("x-blox-version").as_str()),
+                (request.value, "1"),
+                "{}",
+                request.name
+            );
+        }
+    }
+}
+
 fn clients(cluster: &Cluster, seed: u64, round: usize) -> JoinSet<(Request, Told, usize)> {
     let urls: Vec<String> = cluster.nodes.iter().map(|node| node.url()).collect();
     let mut running = JoinSet::new();

@@ -114,8 +114,8 @@ pub(super) fn look(node: &Node, said: Instant) -> Result<LeadersView<'_>, Unansw
 /// Looks around once a quorum has confirmed that this node leads: one that is cut off says nothing of what may have changed since.
 async fn look_confirmed(node: &Node, said: Instant, until: Instant) -> Result<LeadersView<'_>, Unanswered> {
     let confirmed = timeout_at(until, node.reads.ask(Asker::Peer)).await;
-    let confirmed = confirmed.unwrap_or_else(|_| Err(NotConfirmed("no quorum answered in time".to_owned())));
-    let index = confirmed.map_err(|refusal| Unanswered::TryAgain(refusal.0))?;
+    let confirmed = confirmed.unwrap_or_else(|_| Err(NotConfirmed::silence("no quorum answered in time")));
+    let index = confirmed.map_err(|refusal| Unanswered::TryAgain(refusal.why))?;
     let view = look(node, said)?;
     if view.leading.term != index.term {
         return not_leader();

@@ -14,6 +14,7 @@ use crate::NodeId;
 use crate::identity::MemberIdentity;
 use crate::machine::{SnapshotDirectory, Snapshots};
 use crate::proto;
+use crate::read::NotConfirmed;
 use crate::types::{NodeInfo, SnapshotMeta};
 
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(1);
@@ -77,20 +78,20 @@ impl Requests {
         &self,
         (target, node): (NodeId, &NodeInfo),
         deadline: Duration,
-    ) -> Result<proto::ReadPoint, String> {
+    ) -> Result<proto::ReadPoint, NotConfirmed> {
         let mut client = self
             .channels
             .client(&node.peer_address, Purpose::Requests)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| NotConfirmed::because(error.to_string()))?;
         let request = enclose(proto::ReadIndexRequest {}, &seal(&self.me, target, node));
         let reply = blox_runtime::time::timeout(deadline, client.read_index(request))
             .await
-            .map_err(|_| format!("the leader {} did not answer in time", node.name))?
-            .map_err(|status| status.to_string())?;
+            .map_err(|_| NotConfirmed::silence(format!("the leader {} did not answer in time", node.name)))?
+            .map_err(|status| NotConfirmed::because(status.to_string()))?;
         match reply.into_inner().result {
             Some(proto::read_index_reply::Result::Point(point)) => Ok(point),
-            Some(proto::read_index_reply::Result::TryAgain(reason)) => Err(reason),
-            None => Err("the answer is empty".to_owned()),
+            Some(proto::read_index_reply::Result::TryAgain(reason)) => Err(NotConfirmed::because(reason)),
+            None => Err(NotConfirmed::because("the answer is empty")),
         }
     }
 

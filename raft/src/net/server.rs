@@ -308,7 +308,7 @@ impl Peer for PeerService {
                 position: index.position,
                 revision: index.revision,
             }),
-            Err(refusal) => read_index_reply::Result::TryAgain(refusal.0),
+            Err(refusal) => read_index_reply::Result::TryAgain(refusal.why),
         };
         Ok(Response::new(proto::ReadIndexReply { result: Some(result) }))
     }

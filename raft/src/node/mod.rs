@@ -87,6 +87,16 @@ impl Node {
         }
     }
 
+    /// Waits until a leader is known, and it is another one, or in another term, than when this began.
+    pub(crate) async fn next_leader(&self) {
+        let mut view = self.view.subscribe();
+        let named = |view: &View| view.leader.as_ref().map(|(id, _)| (*id, view.term));
+        let before = named(&view.borrow_and_update());
+        let next = |view: &View| named(view).is_some() && named(view) != before;
+        // The node keeps the sender: it never closes while somebody waits here.
+        drop(view.wait_for(next).await.map(drop));
+    }
+
     /// How long one round of a read index may take: a leader that has not heard of a quorum for so long has lost it.
     pub(crate) fn round_deadline(&self) -> Duration {
         self.config.timing.election_max * 2

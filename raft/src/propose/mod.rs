@@ -8,7 +8,7 @@ mod queue;
 
 use crate::disk::FullDisks;
 
-pub(crate) use queue::{Answer, Origin, Proposal, ProposalQueue, queue};
+pub(crate) use queue::{Answer, Origin, Proposal, ProposalQueue, Submitted, queue};
 
 /// Largest single command, bytes: with its entry it must fit in one gRPC message.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
