@@ -26,8 +26,8 @@ const INSTALL_SNAPSHOT_TIMEOUT_MS: u64 = 40 * 60 * 1000;
 const API_CHANNEL_SIZE: u64 = 1024;
 /// Commands waiting for the state machine.
 const STATE_MACHINE_CHANNEL_SIZE: u64 = 256;
-/// Pauses before an unreachable peer is tried again.
-const BACKOFF: &str = "50ms 100ms ...1s";
+/// Pauses before an unreachable peer is tried again: it takes part again no later than that after it is back.
+const BACKOFF: &str = "50ms 100ms ...250ms";
 /// openraft itself falls back to snapshots only beyond this lag: the log kept decides earlier.
 const REPLICATION_LAG_FACTOR: u64 = 2;
 

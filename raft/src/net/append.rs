@@ -36,16 +36,22 @@ type Failure = RPCError<TypeConfig>;
 type Replies<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Failure>>;
 
 /// Opens the stream: requests are taken from `input` as the transport has room for them.
+///
+/// The first request is waited for before the peer is called: in it stands openraft's pause before a peer that did not answer is tried again.
 pub(super) async fn open<'s, S>(
     mut client: PeerClient<Channel>,
     envelope: &BinaryMetadataValue,
     doing: String,
     traffic: Arc<Traffic>,
-    input: S,
+    mut input: S,
 ) -> Result<Replies<'s>, Failure>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    let Some(first) = input.next().await else {
+        return Ok(Box::pin(stream::empty()));
+    };
+    let input = stream::iter([first]).chain(input);
     let sent = Arc::new(AtomicU64::new(0));
     let outbound = Outbound {
         input: Arc::new(Mutex::new(Some(input))),
@@ -222,6 +228,7 @@ mod tests {
     use futures::channel::mpsc;
 
     use super::*;
+    use crate::net::transport;
     use crate::types::{Entry, EntryPayload, Vote, log_id};
 
     fn request(entries: u64, commit: u64) -> AppendEntriesRequest<TypeConfig> {
@@ -283,6 +290,25 @@ mod tests {
         drop(sender);
         assert_eq!(commit(&outbound.next().await.expect("the probe")), Some(1));
         assert!(outbound.next().await.is_none());
+    }
+
+    /// A peer is called once there is something to send: openraft's pause between tries stands in the first request, and a peer that is away
+    /// would be called without any otherwise.
+    #[tokio::test]
+    async fn a_call_waits_for_its_first_request() {
+        let (sender, input) = mpsc::unbounded();
+        // Nobody listens there: the call fails as soon as it is made.
+        let client = PeerClient::new(transport::connect("127.0.0.1:1").expect("an address"));
+        let envelope = BinaryMetadataValue::from_bytes(b"");
+        let opening = open(client, &envelope, "append".to_owned(), Arc::default(), input);
+        tokio::pin!(opening);
+        let waiting = tokio::time::timeout(Duration::from_millis(200), &mut opening).await;
+        assert!(waiting.is_err(), "it does not call before there is a request");
+        sender.unbounded_send(request(0, 1)).expect("open");
+        let called = tokio::time::timeout(OPEN_DEADLINE, opening)
+            .await
+            .expect("it calls now");
+        assert!(matches!(called, Err(RPCError::Unreachable(_))));
     }
 
     /// Dropping the answers drops the input at once, wherever the transport is.
