@@ -329,6 +329,11 @@ impl Consensus {
         self.node().log.counters.unflushed_bytes()
     }
 
+    /// Has the log write what memory holds of it to tables, where that fits into so many bytes: its write-ahead logs go then.
+    pub fn flush_log_within(&self, room_bytes: u64) {
+        self.node().log.flush_within(room_bytes);
+    }
+
     fn leader_contact(&self) -> Option<Duration> {
         if self.node().view.borrow().leading.is_some() {
             return self.quorum_contact();
