@@ -12,7 +12,7 @@ pub(crate) async fn live() -> Response {
     text(StatusCode::OK, "[+]process ok\n".to_owned())
 }
 
-/// A leader is known, the state is close behind it, and the node does not drain; `?require=reconciled` also waits for the first reconcile.
+/// A leader is known, the state is close behind it and was as new as its lately, and the node does not drain; `?require=reconciled` also waits for the first reconcile.
 pub(crate) async fn ready(State(state): State<ApiState>, uri: Uri) -> Response {
     let query = Query::parse(uri.query());
     let reconciled = match query.lossy("require").as_deref() {

@@ -18,7 +18,7 @@ use crate::config::RaftConfig;
 use crate::disk::{DiskRoom, DiskStatus};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
 use crate::metrics;
-use crate::node::{self, Node};
+use crate::node::{self, KnownLeader, Node};
 use crate::propose::{Answer, COMMAND_BYTES_MAX, Origin, Refusal, Submitted};
 use crate::read::{Asker, ReadIndex};
 use crate::status::{Consistency, Leadership, ReadPoint, Status};
@@ -60,8 +60,8 @@ impl Consensus {
         &self.handle.node
     }
 
-    /// Has one command committed and applied; a follower forwards it to the leader once. Proposals that wait together travel as one
-    /// entry. An error other than `Unknown` means that nothing was written.
+    /// Has one command committed and applied; a follower forwards it to the leader once, or to the next one as well where an idempotency key
+    /// makes it apply once however often it is written. Proposals that wait together travel as one entry. An error other than `Unknown` means that nothing was written.
     pub async fn propose(&self, command: Command, deadline: Duration) -> Result<Outcome, ProposeError> {
         self.submit(command, Origin::Caller, deadline).await
     }
@@ -116,50 +116,76 @@ impl Consensus {
         }
         let began = Instant::now();
         let until = began + deadline;
+        // Why a try before this one may have written it. Then no refusal of a later one says that nothing was written.
+        let mut maybe_written: Option<String> = None;
+        let refused = |maybe_written: Option<String>, error: ProposeError| match maybe_written {
+            Some(cause) => ProposeError::Unknown {
+                waited: began.elapsed(),
+                cause,
+            },
+            None => error,
+        };
         loop {
             if let Some(reason) = self.node().stopped.borrow().clone() {
-                return Err(ProposeError::Stopped(reason));
+                return Err(refused(maybe_written, ProposeError::Stopped(reason)));
             }
+            let leader = self.node().known_leader();
             let refusal = match self.node().proposals.submit(command.clone(), origin, until) {
-                Ok(submitted) => match self.answer_of(submitted, repeatable, until).await {
-                    Ok(outcome) => return Ok(outcome),
-                    Err(refusal) => refusal,
-                },
-                Err(refusal) => refusal,
-            };
-            match refusal {
-                Refusal::TryAgain(reason) => {
-                    tracing::debug!(reason, "a proposal is tried again");
-                    if self.has_lost_quorum() || !self.pause(until).await {
-                        return Err(ProposeError::NoLeader);
+                Ok(submitted) => {
+                    let answer = match repeatable {
+                        true => self.answer_of(submitted, leader, until).await,
+                        false => submitted.answer(until).await,
+                    };
+                    match answer {
+                        Ok(outcome) => return Ok(outcome),
+                        Err(refusal) => refusal,
                     }
                 }
-                Refusal::Unknown(reason) if repeatable && self.pause(until).await => {
-                    tracing::debug!(reason, "a proposal is repeated under its idempotency key");
+                Err(refusal) => refusal,
+            };
+            let error = match refusal {
+                Refusal::TryAgain(reason) => {
+                    tracing::debug!(reason, "a proposal is tried again");
+                    if !self.has_lost_quorum() && self.pause(until).await {
+                        continue;
+                    }
+                    ProposeError::NoLeader
                 }
-                Refusal::NotLeader => return Err(ProposeError::NotLeader),
-                Refusal::Overloaded => return Err(ProposeError::Overloaded),
-                Refusal::DiskFull(full) => return Err(ProposeError::DiskFull(full)),
                 Refusal::Unknown(cause) => {
-                    return Err(ProposeError::Unknown {
-                        waited: began.elapsed(),
-                        cause,
-                    });
+                    maybe_written.get_or_insert(cause);
+                    if repeatable && self.pause(until).await {
+                        tracing::debug!("a proposal is repeated under its idempotency key");
+                        continue;
+                    }
+                    ProposeError::NoLeader
                 }
-                Refusal::Stopped(reason) => return Err(ProposeError::Stopped(reason)),
-            }
+                Refusal::NotLeader => ProposeError::NotLeader,
+                Refusal::Overloaded => ProposeError::Overloaded,
+                Refusal::DiskFull(full) => ProposeError::DiskFull(full),
+                Refusal::Stopped(reason) => ProposeError::Stopped(reason),
+            };
+            return Err(refused(maybe_written, error));
         }
     }
 
-    /// Waits for the answer; a repeatable proposal that was on its way to another leader than there is now is not waited for.
-    async fn answer_of(&self, submitted: Submitted, repeatable: bool, until: Instant) -> Answer {
-        if !repeatable {
-            return submitted.answer(until).await;
-        }
-        tokio::select! {
-            biased;
-            answer = submitted.answer(until) => answer,
-            () = self.node().next_leader() => Err(Refusal::Unknown("the leader changed before it answered".to_owned())),
+    /// Waits for the answer to a repeatable proposal. One that is under way to `leader` is not waited for once there is another; one that
+    /// still waits here goes to the other by itself.
+    async fn answer_of(&self, submitted: Submitted, leader: KnownLeader, until: Instant) -> Answer {
+        let under_way = submitted.under_way();
+        let answer = submitted.answer(until);
+        tokio::pin!(answer);
+        let mut leader = leader;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer,
+                next = self.node().next_leader(leader) => {
+                    if under_way.is_so() {
+                        return Err(Refusal::Unknown("the leader changed before it answered".to_owned()));
+                    }
+                    leader = next;
+                }
+            }
         }
     }
 
@@ -327,11 +353,6 @@ impl Consensus {
     /// Bytes of log that a flush would write: they need room on disk a second time.
     pub fn unflushed_log_bytes(&self) -> u64 {
         self.node().log.counters.unflushed_bytes()
-    }
-
-    /// Has the log write what memory holds of it to tables, where that fits into so many bytes: its write-ahead logs go then.
-    pub fn flush_log_within(&self, room_bytes: u64) {
-        self.node().log.flush_within(room_bytes);
     }
 
     fn leader_contact(&self) -> Option<Duration> {

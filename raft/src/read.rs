@@ -111,6 +111,7 @@ impl ReadRounds {
             if joined.is_empty() {
                 continue;
             }
+            let leader = node.known_leader();
             let round = async {
                 if leads {
                     confirm(&node).await
@@ -122,7 +123,7 @@ impl ReadRounds {
                 biased;
                 result = round => result,
                 // The one that was asked may never answer: who waits asks the next.
-                () = node.next_leader() => Err(NotConfirmed::because("the leader changed")),
+                _ = node.next_leader(leader) => Err(NotConfirmed::because("the leader changed")),
             };
             for waiting in joined {
                 drop(waiting.answer.send(result.clone()));

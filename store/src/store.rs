@@ -28,8 +28,6 @@ use crate::ring::{RING_BYTES_MAX, Ring};
 use crate::view::{View, ViewError};
 use crate::watch::{WatchEnd, WatchRequest, Watcher};
 
-/// Less than this in memory is not worth tables, bytes: each family holds a block of it for little.
-const FLUSH_BYTES_MIN: u64 = 8 << 20;
 /// A checkpoint is verified in steps of this.
 const VERIFY_STEP: ScanLimit = ScanLimit {
     count: 4_096,
@@ -504,16 +502,6 @@ impl Store {
     pub fn unflushed_bytes(&self) -> u64 {
         let engine = Arc::clone(&self.inner.engine.lock());
         engine.unflushed_bytes()
-    }
-
-    /// Has what memory holds written to tables in the background, where that fits into so many bytes: its write-ahead logs go then.
-    pub fn flush_within(&self, room_bytes: u64) -> Result<(), StoreError> {
-        let engine = Arc::clone(&self.inner.engine.lock());
-        if (FLUSH_BYTES_MIN..room_bytes).contains(&engine.unflushed_bytes()) {
-            engine.start_flush_of_memory()
-        } else {
-            Ok(())
-        }
     }
 
     /// What its files hold, for the metrics page.

@@ -1,20 +1,17 @@
 //! Watches the room on the disk of the data directory, so that writes are refused before it is full.
 //!
 //! What must fit below the reserve: what was accepted before the refusal and is on its way into log and state, and what both still hold in
-//! memory, which a flush or a snapshot writes a second time. While a disk has too little room, both are flushed where the tables fit: then
-//! their write-ahead logs go, and with them what was held back for the flush.
+//! memory, which a flush or a snapshot writes a second time.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use blox_raft::{Consensus, DiskRoom};
 use blox_store::Store;
 
 /// Between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(150);
-/// Between two flushes that make room.
-const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Once refused, writes go on when there is more room than they need by this part of it: a disk at the limit would change its mind with each
 /// flush otherwise.
 const RESUME_PART: u64 = 4;
@@ -25,7 +22,6 @@ const NO_SPACE: &str = "No space left on device";
 pub(super) async fn watch(directory: PathBuf, reserve_bytes: u64, store: Store, consensus: Consensus) {
     let mut refusing = false;
     let mut failed = false;
-    let mut flushed: Option<Instant> = None;
     loop {
         let asked = directory.clone();
         let free = tokio::task::spawn_blocking(move || free_bytes(&asked)).await;
@@ -38,10 +34,6 @@ pub(super) async fn watch(directory: PathBuf, reserve_bytes: u64, store: Store, 
                     tell(&directory, room);
                 }
                 refusing = room.refusing;
-                if refusing && flushed.is_none_or(|at| at.elapsed() >= FLUSH_INTERVAL) {
-                    flushed = Some(Instant::now());
-                    make_room(free_bytes, &store, &consensus);
-                }
                 consensus.report_disk(room);
             }
             Err(error) if !failed => {
@@ -51,14 +43,6 @@ pub(super) async fn watch(directory: PathBuf, reserve_bytes: u64, store: Store, 
             Err(_) => {}
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-}
-
-/// Turns memory and the logs behind it into tables, which are smaller; each alone, where it fits.
-fn make_room(free_bytes: u64, store: &Store, consensus: &Consensus) {
-    consensus.flush_log_within(free_bytes);
-    if let Err(error) = store.flush_within(free_bytes) {
-        tracing::warn!(%error, "the state keeps its room on disk for now");
     }
 }
 

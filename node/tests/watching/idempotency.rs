@@ -17,6 +17,9 @@ const GIVES_UP_MS: std::ops::Range<u64> = 1..30;
 /// How long a patient client waits for one answer.
 const PATIENT: Duration = Duration::from_secs(8);
 
+/// A request that a node has been given so long ago is in its leader's hands, or in a socket on the way there; nobody can say which.
+const UNDER_WAY_AFTER: Duration = Duration::from_millis(200);
+
 /// A request that is sent again and again.
 #[derive(Clone, Debug)]
 struct Request {
@@ -116,6 +119,45 @@ async fn a_request_outlives_the_leader_it_was_sent_to() {
             );
         }
     }
+}
+
+/// Where the leader died with a request in its hands and there is no next one, the answer is that the outcome is not known: that later tries
+/// found nobody says nothing of the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_written_is_not_called_refused() {
+    let mut cluster = Cluster::prepare(Cluster::directory(), None, "http://127.0.0.1:9", &[], "");
+    cluster.begin().await;
+    let leader = cluster.leader().await;
+    let [asked, other] = [(leader + 1) % 3, (leader + 2) % 3];
+    let request = Request {
+        name: "in-its-hands".to_owned(),
+        value: "perhaps".to_owned(),
+        creates: true,
+    };
+    // The leader has it, as far as anybody knows, when it dies; nobody can be elected.
+    cluster.nodes[other].pause();
+    cluster.nodes[leader].pause();
+    let client = cluster.client.clone();
+    let url = cluster.nodes[asked].url();
+    let sent = tokio::spawn({
+        let request = request.clone();
+        async move { send(&client, &url, &request, &request.value).await }
+    });
+    tokio::time::sleep(UNDER_WAY_AFTER).await;
+    cluster.nodes[leader].kill().await;
+    let answer = sent.await.expect("no panic").expect("it answers");
+    assert_eq!(
+        (answer.status, answer.json()["code"].as_str()),
+        (504, Some("outcome_unknown")),
+        "{}",
+        answer.text()
+    );
+    cluster.nodes[other].resume();
+    cluster.nodes[leader].start();
+    cluster.ready(leader).await;
+    let url = cluster.nodes[asked].url();
+    let settled = answered(&cluster, &url, &request, &request.value).await;
+    assert_eq!(settled.status, 200, "{}", settled.text());
 }
 
 fn clients(cluster: &Cluster, seed: u64, round: usize) -> JoinSet<(Request, Told, usize)> {

@@ -36,20 +36,6 @@ pub(super) fn unflushed_bytes(db: &DB) -> u64 {
     asked.ok().flatten().unwrap_or_default()
 }
 
-/// Has what memory holds written to tables in the background, so that the write-ahead logs behind it can go.
-#[cfg(not(feature = "simulation"))]
-pub(super) fn start_flush(db: &DB) -> Result<(), Error> {
-    let mut options = rocksdb::FlushOptions::default();
-    options.set_wait(false);
-    db.flush_opt(&options)
-}
-
-/// The simulated disk has no tables.
-#[cfg(feature = "simulation")]
-pub(super) fn start_flush(_: &DB) -> Result<(), Error> {
-    Ok(())
-}
-
 /// The simulated disk has no tables.
 #[cfg(feature = "simulation")]
 pub(super) fn unflushed_bytes(_: &DB) -> u64 {

@@ -140,13 +140,6 @@ impl LogHandle {
         self.tail.lock().sizes().purge_point(bytes)
     }
 
-    /// Measures what memory holds, and has it written to tables where that fits into so many bytes.
-    pub(crate) fn flush_within(&self, room_bytes: u64) {
-        self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
-        // A log that is closed needs no room.
-        drop(self.queue.send(Operation::Flush { room_bytes }));
-    }
-
     /// Writes what waits and ends the log thread. Blocking.
     pub(crate) fn close(&self) {
         let Some(thread) = self.thread.lock().take() else {

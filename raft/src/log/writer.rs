@@ -29,8 +29,6 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// RocksDB is asked how much it holds in memory after each so many bytes.
 const MEASURE_STEP_BYTES: u64 = 1 << 20;
-/// Less than this in memory is not worth a table, bytes.
-const FLUSH_BYTES_MIN: u64 = 4 << 20;
 
 /// One change of the log.
 pub(super) enum Operation {
@@ -51,10 +49,6 @@ pub(super) enum Operation {
     Purge {
         upto: LogId,
         indexes: Range<u64>,
-    },
-    /// Writes what memory holds to tables, where that fits into so many bytes.
-    Flush {
-        room_bytes: u64,
     },
     Stop,
 }
@@ -154,24 +148,8 @@ impl LogWriter {
         if self.unmeasured_bytes < MEASURE_STEP_BYTES {
             return;
         }
-        self.measure_now();
-    }
-
-    fn measure_now(&mut self) -> u64 {
         self.unmeasured_bytes = 0;
-        let bytes = database::unflushed_bytes(&self.db);
-        self.counters.measured_unflushed(bytes);
-        bytes
-    }
-
-    /// Has the write-ahead logs behind what memory holds go, where a table of it fits.
-    fn flush_within(&mut self, room_bytes: u64) {
-        let unflushed = self.measure_now();
-        if (FLUSH_BYTES_MIN..room_bytes).contains(&unflushed)
-            && let Err(error) = database::start_flush(&self.db)
-        {
-            tracing::warn!(%error, "the log keeps its room on disk for now");
-        }
+        self.counters.measured_unflushed(database::unflushed_bytes(&self.db));
     }
 
     /// The committed position rides along: it may lag, so it costs no write of its own. It never leads the entries on disk.
@@ -203,7 +181,6 @@ impl LogWriter {
                 #[cfg(not(feature = "simulation"))]
                 self.reclaim.purged(indexes.end);
             }
-            Operation::Flush { room_bytes } => self.flush_within(*room_bytes),
             Operation::Stop => {}
         }
     }
@@ -243,7 +220,7 @@ pub(super) fn answer(operations: Vec<Operation>, result: &io::Result<()>, shared
             Operation::Purge { .. } => {
                 fail::fail_point!("raft::after-purge");
             }
-            Operation::Flush { .. } | Operation::Stop => {}
+            Operation::Stop => {}
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use contact::{Contact, known_committed};
 pub(crate) use counters::Counters;
 pub(crate) use life::start;
-pub(crate) use view::{Leading, View};
+pub(crate) use view::{KnownLeader, Leading, View};
 
 use crate::bootstrap::{Outsider, Refused};
 use crate::clock::Clock;
@@ -87,14 +87,18 @@ impl Node {
         }
     }
 
-    /// Waits until a leader is known, and it is another one, or in another term, than when this began.
-    pub(crate) async fn next_leader(&self) {
+    /// The leader of the moment.
+    pub(crate) fn known_leader(&self) -> KnownLeader {
+        KnownLeader::of(&self.view.borrow())
+    }
+
+    /// Waits until a leader is known, and it is another one, or in another term, than `before`; the new one.
+    pub(crate) async fn next_leader(&self, before: KnownLeader) -> KnownLeader {
         let mut view = self.view.subscribe();
-        let named = |view: &View| view.leader.as_ref().map(|(id, _)| (*id, view.term));
-        let before = named(&view.borrow_and_update());
-        let next = |view: &View| named(view).is_some() && named(view) != before;
+        let next = |view: &View| view.leader.is_some() && KnownLeader::of(view) != before;
+        let found = view.wait_for(next).await.map(|view| KnownLeader::of(&view));
         // The node keeps the sender: it never closes while somebody waits here.
-        drop(view.wait_for(next).await.map(drop));
+        found.unwrap_or(before)
     }
 
     /// How long one round of a read index may take: a leader that has not heard of a quorum for so long has lost it.

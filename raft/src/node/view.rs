@@ -19,6 +19,22 @@ pub(crate) struct View {
     pub leading: Option<Leading>,
 }
 
+/// A leader as one node knows it, to be told from the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownLeader {
+    id: Option<NodeId>,
+    term: u64,
+}
+
+impl KnownLeader {
+    pub(super) fn of(view: &View) -> KnownLeader {
+        KnownLeader {
+            id: view.leader.as_ref().map(|(id, _)| *id),
+            term: view.term,
+        }
+    }
+}
+
 /// This node's time as leader, with the clock its entries are stamped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leading {

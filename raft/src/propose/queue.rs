@@ -72,7 +72,22 @@ pub(crate) struct Submitted {
     answer: oneshot::Receiver<Answer>,
 }
 
+/// Tells of a proposal whether it is under way.
+pub(crate) struct UnderWay(Arc<AtomicU8>);
+
+impl UnderWay {
+    /// Whether it has left the queue.
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Acquire) == TAKEN
+    }
+}
+
 impl Submitted {
+    /// To be asked while somebody waits for the answer.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        UnderWay(self.claim.clone())
+    }
+
     /// Waits for the answer. What is still in the queue at the deadline is withdrawn: nothing was written then.
     pub(crate) async fn answer(mut self, until: Instant) -> Answer {
         match blox_runtime::time::timeout_at(until, &mut self.answer).await {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    DBRecoveryMode, FlushOptions, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    DBRecoveryMode, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
@@ -346,16 +346,6 @@ impl Engine for DiskEngine {
 
     fn unflushed_bytes(&self) -> u64 {
         self.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
-    }
-
-    fn start_flush_of_memory(&self) -> Result<(), StoreError> {
-        let mut options = FlushOptions::default();
-        options.set_wait(false);
-        let families: Vec<&ColumnFamily> = Family::ALL.into_iter().map(|family| self.family(family)).collect();
-        self.database.flush_cfs_opt(&families, &options).map_err(|error| {
-            let doing = format!("flushing the state in {}", self.files.directory.display());
-            self.damage.storage(doing, &error)
-        })
     }
 
     fn file_sizes(&self) -> FileSizes {

@@ -130,11 +130,6 @@ pub(crate) trait Engine: Reader {
         0
     }
 
-    /// Has what memory holds written to files of its own, in the background: the write-ahead logs behind it go then.
-    fn start_flush_of_memory(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     /// What its files hold and still have to be brought into order. Only an engine with files has any.
     fn file_sizes(&self) -> FileSizes {
         FileSizes::default()
