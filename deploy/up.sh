@@ -8,10 +8,16 @@ compose=$(command -v docker-compose || true)
 if docker compose version >/dev/null 2>&1; then compose="docker compose"; fi
 [ -n "$compose" ] || { echo "Docker Compose is needed: apt-get install docker-compose" >&2; exit 1; }
 
+# Prometheus and Grafana, where compose/monitoring.yml has started them beside the nodes; the network could not go without them. By their names, as
+# --remove-orphans would take whatever else is called like this folder. Their data stays.
+stop_monitoring() {
+  $compose -f docker-compose.yml -f deploy/compose/monitoring.yml rm --stop --force prometheus grafana >/dev/null
+}
+
 case ${1:-up} in
   up) ;;
-  down) exec $compose down --timeout 30 ;;
-  clean-data) exec $compose down --timeout 30 --volumes ;;
+  down) stop_monitoring; exec $compose down --timeout 30 ;;
+  clean-data) stop_monitoring; exec $compose down --timeout 30 --volumes ;;
   *) echo "usage: $0 [up|down|clean-data]" >&2; exit 64 ;;
 esac
 
