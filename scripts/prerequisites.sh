@@ -33,8 +33,11 @@ if [ "${1:-}" = test ]; then
   need strace command -v strace
   need curl command -v curl
 fi
+may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 if [ "${1:-}" = failover ]; then
   need iptables any_of /{usr/,}{s,}bin/iptables
+  # A convenience: see fetch_boto3.
+  if may_install; then need python3-venv python3 -c 'import ensurepip, venv'; fi
 fi
 
 # Checks Prometheus' rules. Its package would start a server, so only the tool is taken out of it. A convenience: without it its test is skipped
@@ -55,6 +58,40 @@ fetch_promtool() {
   rm -rf "$work"
 }
 
+# The example scheduler needs it: in an environment made once a machine, unless moto's of the node's tests is there, which has it, or the machine's
+# own Python does. A convenience: without it the story of failover leaves that scheduler out, and says so.
+fetch_boto3() {
+  local cache=${BLOX_CACHE:-$HOME/.cache/blox} version=1.43.11
+  if any_of "$cache"/{moto,boto3}-*/complete || python3 -c 'import boto3' 2>/dev/null; then return; fi
+  local folder=$cache/boto3-$version
+  echo "Fetching boto3 into $folder (60 MB)" >&2
+  rm -rf "$folder"
+  mkdir -p "$cache"
+  if python3 -m venv "$folder" >/dev/null && timeout 120 "$folder/bin/pip" install --quiet "boto3==$version"; then
+    touch "$folder/complete"
+  else
+    rm -rf "$folder"
+    echo "boto3 cannot be had here: the story of failover leaves the example scheduler out" >&2
+  fi
+}
+
+# The short story of failover runs in containers. What they are made of is made here, so that the test does not wait for it; where that cannot be, the
+# test is skipped by its name.
+make_images() {
+  local why="" said=""
+  if [ "${BLOX_FAILOVER_TEST:-}" = 0 ]; then return; fi
+  if ! timeout 10 docker info >/dev/null 2>&1; then
+    why="no Docker answers"
+  elif ! docker compose version >/dev/null 2>&1 && ! docker-compose version >/dev/null 2>&1; then
+    why="there is no Docker Compose"
+  elif ! timeout 300 deploy/base-image.sh; then
+    why="debian:bookworm-slim cannot be had"
+  elif ! said=$(timeout 300 docker build -q -f deploy/Dockerfile --target runtime -t blox:runtime . 2>&1); then
+    why="what nodes run in cannot be built ($(tail -1 <<<"$said"))"
+  fi
+  if [ -n "$why" ]; then echo "The short story of failover is skipped: $why" >&2; fi
+}
+
 if ! command -v cargo >/dev/null 2>&1; then
   echo "A Rust toolchain (1.95 or newer) is needed: https://rustup.rs" >&2
   exit 1
@@ -70,4 +107,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   ${run}apt-get update -qq
   DEBIAN_FRONTEND=noninteractive ${run}$install -qq >/dev/null
 fi
-if [ "${1:-}" = test ]; then fetch_promtool; fi
+if [ "${1:-}" = test ]; then
+  fetch_promtool
+  fetch_boto3
+  make_images
+fi
+if [ "${1:-}" = failover ]; then fetch_boto3; fi

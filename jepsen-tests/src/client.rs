@@ -220,12 +220,11 @@ mod tests {
     #[tokio::test]
     async fn outcomes_are_told_apart() {
         let client = Client::new().expect("a client without TLS can be built");
-        let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        // One that was bound and closed may still be held by a process that another test has just forked.
         let nobody = Node {
             name: "n".to_owned(),
-            url: format!("http://{}", closed.local_addr().expect("bound")),
+            url: "http://127.0.0.1:1".to_owned(),
         };
-        drop(closed);
         let write = Request::put("/v2/kv/k", "k", "v");
         assert!(matches!(client.ask(&nobody, &write).await, Err(NoAnswer::NotSent(_))));
         let broken = answers("").await;

@@ -2,18 +2,21 @@
 //! query and follow streams, and every promise is judged by what they saw.
 //!
 //! The rooms: [`compose`] drives the containers and their network, [`load`] and [`stream`] are the clients, [`simulator`] is the other end of the
-//! nodes, [`history`] records every operation, [`observe`] asks the nodes who leads. Pure, and tested by themselves: [`compare`] for streams,
-//! [`verdict`], [`percentile`], [`readiness`], [`daemons`], [`timeline`]. [`story`] puts it together: `make failover`.
+//! nodes, [`own_scheduler`] is a scheduler of a user's own beside them, [`history`] records every operation, [`observe`] asks the nodes who leads.
+//! Pure, and tested by themselves: [`compare`] for streams, [`verdict`], [`percentile`], [`readiness`], [`daemons`], [`confinement`], [`timeline`].
+//! [`story`] puts it together: `make failover`.
 
 pub mod client;
 pub mod clock;
 pub mod command;
 pub mod compare;
 pub mod compose;
+pub mod confinement;
 pub mod daemons;
 pub mod history;
 pub mod load;
 pub mod observe;
+pub mod own_scheduler;
 pub mod percentile;
 pub mod readiness;
 pub mod report;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::clock::{ms, ns, seconds};
+use crate::own_scheduler::Tally;
 use crate::percentile::percentile;
 use crate::story::{Chapter, Plan, Round, StoryError};
 use crate::timeline::{self, Band, Page};
@@ -125,13 +126,29 @@ pub fn last_word(rounds: &[Round]) -> String {
     let clean = rounds.iter().filter(|round| round.is_clean()).count();
     let word = if clean == rounds.len() { "clean" } else { "BROKEN" };
     format!(
-        "{word}: {clean} of {} rounds without a broken promise; {} acknowledged writes read back from each node; {} changes on each stream; {} events of ECS, {} roll-outs",
+        "{word}: {clean} of {} rounds without a broken promise; {} acknowledged writes read back from each node; {} changes on each stream; {} events of ECS, {} roll-outs; {}",
         rounds.len(),
         sum(|round| round.written),
         sum(|round| round.changes),
         rounds.iter().map(|round| round.events).sum::<u64>(),
-        sum(|round| round.roll_outs as usize)
+        sum(|round| round.roll_outs as usize),
+        own_word(rounds)
     )
+}
+
+/// What became of the example scheduler, over all rounds; where it was not there, that is said.
+fn own_word(rounds: &[Round]) -> String {
+    let tallies: Vec<&Tally> = rounds.iter().filter_map(|round| round.own.as_ref().ok()).collect();
+    match (tallies.last(), rounds.iter().find_map(|round| round.own.as_ref().err())) {
+        (Some(last), _) => format!(
+            "{} copies started by the example scheduler, {} launches of it started two, {} kills of its leader",
+            last.copies.started,
+            last.copies.twice.len(),
+            tallies.iter().map(|tally| tally.kills).sum::<usize>()
+        ),
+        (None, Some(why)) => format!("SKIPPED the example scheduler: {why}"),
+        (None, None) => "no round was told".to_owned(),
+    }
 }
 
 /// Everything that the table says, and each chapter by itself.
@@ -172,6 +189,10 @@ fn round_summary(round: &Round) -> Value {
     json!({
         "chapters": chapters.collect::<Vec<_>>(), "broken": round.broken, "written": round.written, "changes": round.changes,
         "roll_outs": round.roll_outs, "events": round.events,
+        "own_scheduler": match &round.own {
+            Ok(tally) => tally.summary(),
+            Err(why) => json!({"left_out": why}),
+        },
     })
 }
 

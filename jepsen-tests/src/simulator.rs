@@ -38,11 +38,23 @@ pub struct Simulator {
     url: String,
 }
 
+impl SimulatorError {
+    /// An answer that does not say what it should.
+    pub fn new(why: String) -> SimulatorError {
+        SimulatorError(why)
+    }
+}
+
 impl Simulator {
     /// At its published port.
     pub fn new(url: String) -> Result<Simulator, reqwest::Error> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
         Ok(Simulator { http, url })
+    }
+
+    /// `http://host:port`, where ECS is found, too.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// A GET of a control route.
@@ -57,10 +69,12 @@ impl Simulator {
             .await
     }
 
-    /// Tasks that come and go, instances that join, drain, flap and leave, in every cluster; events of all that.
-    pub async fn live(&self) -> Result<(), SimulatorError> {
-        let rates = json!({"task_starts_per_minute": 120.0, "task_stops_per_minute": 114.0, "task_crashes_per_minute": 6.0,
-            "flaps_per_instance_hour": 6.0, "joins_per_minute": 2.0, "leaves_per_minute": 2.0, "drains_per_minute": 1.0, "instances_min": 20});
+    /// Tasks that come and go, instances that join, drain, flap and leave, in every cluster; events of all that. `patience`: so many times as slowly.
+    pub async fn live(&self, patience: u32) -> Result<(), SimulatorError> {
+        let rate = |usual: f64| usual / f64::from(patience);
+        let rates = json!({"task_starts_per_minute": rate(120.0), "task_stops_per_minute": rate(114.0), "task_crashes_per_minute": rate(6.0),
+            "flaps_per_instance_hour": rate(6.0), "joins_per_minute": rate(2.0), "leaves_per_minute": rate(2.0), "drains_per_minute": rate(1.0),
+            "instances_min": 20});
         self.put("/liveliness", &rates).await
     }
 

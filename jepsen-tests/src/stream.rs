@@ -244,15 +244,18 @@ pub async fn history(client: &Client, node: &Node, from: u64, until: u64) -> Res
 
 /// A line of a watch.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+pub enum Line {
+    /// Something changed.
     Change(Change),
+    /// Everything up to this revision was told.
     Bookmark(u64),
     /// The node says why it ends the stream.
     End(String),
 }
 
 impl Line {
-    fn parse(line: &[u8]) -> Result<Line, String> {
+    /// Takes a line apart; an error shows it.
+    pub fn parse(line: &[u8]) -> Result<Line, String> {
         let shown = || String::from_utf8_lossy(line).into_owned();
         let event: Value = serde_json::from_slice(line).map_err(|error| format!("{error}: {}", shown()))?;
         let revision = || {

@@ -31,6 +31,8 @@ pub struct Span {
     pub evidence: Vec<String>,
     /// From SIGTERM to the end, of each node that was asked to leave.
     pub exits_ns: Vec<u64>,
+    /// Promises that were seen broken on the way: sentences.
+    pub violations: Vec<String>,
     /// By ECS's count, at its end.
     pub daemons: Daemons,
 }
@@ -149,7 +151,7 @@ pub fn longest_pause(operations: &[Operation], begins: Range<u64>, until_ns: u64
 
 fn broken(span: &Span, verdict: &Verdict, patience: u32) -> Vec<String> {
     let promise = span.chapter.promise();
-    let mut broken = Vec::new();
+    let mut broken = span.violations.clone();
     let mut none = |count: usize, what: &str| {
         if count > 0 {
             broken.push(format!("{count} {what}"));
@@ -229,6 +231,7 @@ mod tests {
             actors: "node-1".to_owned(),
             evidence: vec!["it exited".to_owned()],
             exits_ns: Vec::new(),
+            violations: Vec::new(),
             daemons: Daemons::default(),
         }
     }
@@ -358,6 +361,9 @@ mod tests {
         let mut slow = span(Chapter::Stop);
         slow.exits_ns = vec![100 * MS, 5_100 * MS];
         assert!(judge(&slow, &base, 1).broken[0].contains("5100 ms to leave"));
+        let mut free = span(Chapter::Stop);
+        free.violations.push("it is privileged".to_owned());
+        assert_eq!(judge(&free, &base, 1).broken, ["it is privileged"]);
         let mut unseen = span(Chapter::Kill);
         unseen.evidence.clear();
         assert_eq!(

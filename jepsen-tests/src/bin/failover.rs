@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use blox_jepsen_tests::command;
+use blox_jepsen_tests::compose;
 use blox_jepsen_tests::report;
 use blox_jepsen_tests::story::{self, Chapter, Pace, Plan, StoryError};
 use clap::Parser;
@@ -35,7 +36,7 @@ struct Arguments {
     /// Requests a second over all three nodes.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
-    /// Times are allowed so many times as long: for builds without optimisation and busy machines.
+    /// Times are allowed so many times as long, and the fleet lives so many times as slowly: for builds without optimisation and busy machines.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     patience: u32,
     /// Where history, logs, time line and summary go.
@@ -44,6 +45,12 @@ struct Arguments {
     /// The shipped compose file.
     #[arg(long, default_value = "docker-compose.yml")]
     compose_file: PathBuf,
+    /// Compose files laid over it, in this order.
+    #[arg(long, value_delimiter = ',')]
+    overrides: Vec<PathBuf>,
+    /// The example scheduler that runs beside the clients; it needs a Python with boto3.
+    #[arg(long, default_value = "examples/spread/spread.py")]
+    own_scheduler: PathBuf,
     /// The image of nodes and simulator; deploy/image.sh makes it.
     #[arg(long, env = "BLOX_IMAGE", default_value = "blox:local")]
     image: String,
@@ -59,6 +66,12 @@ async fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { CLEAN });
         }
     };
+    let told_of_panic = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told_of_panic(panic);
+        // A release aborts now, and drops nothing.
+        compose::remove_all(&story::project());
+    }));
     let told = tokio::select! {
         told = run(arguments) => told,
         stopped = interrupted() => stopped,
@@ -81,11 +94,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<u8> {
     command::run("docker", &["image", "inspect", "--format", "{{.Id}}", &plan.image], &[])
         .await
         .with_context(|| format!("there is no image {}: deploy/image.sh makes it", plan.image))?;
-    if !plan.compose_file.is_file() {
-        bail!(
-            "{} is not there: run this in Blox's folder, or name the file by --compose-file",
-            plan.compose_file.display()
-        );
+    for file in std::iter::once(&plan.compose_file).chain(&plan.overrides) {
+        if !file.is_file() {
+            bail!(
+                "{} is not there: run this in Blox's folder, or name the file by --compose-file or --overrides",
+                file.display()
+            );
+        }
     }
     // Nothing of an earlier run is taken for this one's.
     if plan.folder.join("history.jsonl").exists() {
@@ -112,7 +127,9 @@ fn plan(arguments: Arguments) -> Plan {
     };
     Plan {
         compose_file: arguments.compose_file,
+        overrides: arguments.overrides,
         image: arguments.image,
+        own_scheduler: arguments.own_scheduler,
         folder: arguments.out,
         chapters: arguments.chapters.unwrap_or(usual),
         rounds: arguments.rounds,

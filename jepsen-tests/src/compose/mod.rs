@@ -1,5 +1,6 @@
-//! The shipped `docker-compose.yml` under a project name of its own, on free ports, driven container by container. Whatever happens, dropping
-//! [`Compose`] removes containers, volumes and networks of the project: after a failure, a panic, a Ctrl-C.
+//! The shipped `docker-compose.yml` under a project name of its own, on free ports, driven container by container. Dropping [`Compose`] removes
+//! containers, volumes and networks of the project: after a failure, a Ctrl-C, a panic that unwinds. Where a panic aborts, nothing is dropped: a hook
+//! must call [`remove_all`].
 
 mod container;
 mod network;
@@ -146,9 +147,16 @@ impl Compose {
 
     /// A container by its id, as it is now.
     pub async fn inspect(&self, id: &str) -> Result<Container, ComposeError> {
+        let shown = self.shown(id).await?;
+        Container::parse(&shown).ok_or_else(|| ComposeError::UnknownForm { id: id.to_owned() })
+    }
+
+    /// All that Docker knows of a container.
+    pub async fn shown(&self, id: &str) -> Result<Value, ComposeError> {
         let shown = command::run("docker", &["inspect", id], &[]).await?;
-        let shown: Value = serde_json::from_str(&shown).unwrap_or_default();
-        Container::parse(&shown[0]).ok_or_else(|| ComposeError::UnknownForm { id: id.to_owned() })
+        let mut shown: Value = serde_json::from_str(&shown).unwrap_or_default();
+        let first = shown.get_mut(0).map(Value::take);
+        first.ok_or_else(|| ComposeError::UnknownForm { id: id.to_owned() })
     }
 
     /// kill -9, all at once.
@@ -211,6 +219,21 @@ impl Compose {
         Ok(command::run("docker", &arguments, &[]).await?)
     }
 
+    /// Runs a script of the shell inside a container, as its own user or as another; what it says.
+    pub async fn shell(
+        &self,
+        container: &Container,
+        user: Option<&str>,
+        script: &str,
+        words: &[&str],
+    ) -> Result<String, ComposeError> {
+        let mut arguments = vec!["exec"];
+        arguments.extend(user.into_iter().flat_map(|user| ["--user", user]));
+        arguments.extend([container.id.as_str(), "sh", "-c", script, "sh"]);
+        arguments.extend(words);
+        Ok(command::run("docker", &arguments, &[]).await?)
+    }
+
     /// What a container has said since it was made.
     pub async fn logs(&self, container: &Container) -> Result<Vec<u8>, ComposeError> {
         let output = command::output("docker", &["logs", "--timestamps", &container.id], &[]).await?;
@@ -251,24 +274,27 @@ impl Compose {
 }
 
 impl Drop for Compose {
-    /// Waits: nothing of the project is left when this returns, unless Docker itself fails, which is said.
     fn drop(&mut self) {
-        let filter = self.label(PROJECT_LABEL);
-        for (list, remove) in [
-            (["ps", "-aq"].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
-            (&["volume", "ls", "-q"], &["volume", "rm", "--force"]),
-            (&["network", "ls", "-q"], &["network", "rm"]),
-        ] {
-            let found = docker(list, &["--filter".to_owned(), filter.clone()]).unwrap_or_default();
-            let found = lines(&found);
-            if !found.is_empty() && docker(remove, &found).is_none() {
-                eprintln!(
-                    "cannot remove all of project {}: docker {} {}",
-                    self.options.project,
-                    remove.join(" "),
-                    found.join(" ")
-                );
-            }
+        remove_all(&self.options.project);
+    }
+}
+
+/// Removes a project's containers, volumes and networks. Waits: nothing of it is left when this returns, unless Docker itself fails, which is said.
+pub fn remove_all(project: &str) {
+    let filter = format!("label={PROJECT_LABEL}={project}");
+    for (list, remove) in [
+        (["ps", "-aq"].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
+        (&["volume", "ls", "-q"], &["volume", "rm", "--force"]),
+        (&["network", "ls", "-q"], &["network", "rm"]),
+    ] {
+        let found = docker(list, &["--filter".to_owned(), filter.clone()]).unwrap_or_default();
+        let found = lines(&found);
+        if !found.is_empty() && docker(remove, &found).is_none() {
+            eprintln!(
+                "cannot remove all of project {project}: docker {} {}",
+                remove.join(" "),
+                found.join(" ")
+            );
         }
     }
 }

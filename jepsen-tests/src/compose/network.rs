@@ -30,7 +30,7 @@ impl Compose {
     }
 
     /// Runs a script in the network of a container, as root there.
-    async fn in_network(&self, container: &Container, script: &str) -> Result<String, CommandError> {
+    pub async fn in_network(&self, container: &Container, script: &str) -> Result<String, CommandError> {
         if is_root().await {
             let pid = container.pid.to_string();
             return command::run("nsenter", &["-t", &pid, "-n", "sh", "-c", script], &[]).await;

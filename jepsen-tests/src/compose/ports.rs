@@ -26,16 +26,23 @@ pub fn free(count: usize) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    /// Different ones, each free.
-    #[test]
-    fn ports_are_free_and_different() {
+    use super::*;
+    use crate::observe::eventually;
+
+    /// Different ones, each free. (A process that another test starts at this moment holds what was open when it was forked, until it is another program.)
+    #[tokio::test]
+    async fn ports_are_free_and_different() {
         let ports = free(4);
-        let held: Vec<_> = ports
-            .iter()
-            .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)))
-            .collect();
-        assert!(held.len() == 4 && held.iter().all(Result::is_ok), "{ports:?}");
+        let mut held = Vec::new();
+        for port in &ports {
+            let bound = eventually("a free port", Duration::from_secs(10), || {
+                let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, *port));
+                std::future::ready(bound.map_err(|error| format!("{port}: {error}")))
+            });
+            held.push(bound.await.expect("it is free"));
+        }
+        assert_eq!(held.len(), 4, "{ports:?}");
     }
 }

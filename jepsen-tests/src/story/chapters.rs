@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::stage::Stage;
-use super::{StoryError, verify};
+use super::{StoryError, logs, verify};
 use crate::clock::{ms, ns};
 use crate::compose::Container;
 use crate::observe::{Leader, NotInTime, eventually};
@@ -18,6 +18,8 @@ pub(super) struct Done {
     pub(super) actors: String,
     pub(super) evidence: Vec<String>,
     pub(super) exits_ns: Vec<u64>,
+    /// Promises that it saw broken: sentences.
+    pub(super) violations: Vec<String>,
 }
 
 pub(super) async fn kill(stage: &Stage, leader: Leader, hold: Duration) -> Result<Done, StoryError> {
@@ -35,6 +37,7 @@ pub(super) async fn kill(stage: &Stage, leader: Leader, hold: Duration) -> Resul
         actors: succession(stage, leader, next),
         evidence: vec![dead, led(stage, next)],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
@@ -66,6 +69,7 @@ pub(super) async fn pause(stage: &Stage, leader: Leader, hold: Duration) -> Resu
             led(stage, next),
         ],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
@@ -115,23 +119,42 @@ pub(super) async fn cut(stage: &Stage, leader: Leader, hold: Duration) -> Result
             led(stage, next),
         ],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
 pub(super) async fn stop(stage: &Stage, leader: Leader, hold: Duration) -> Result<Done, StoryError> {
     let container = stage.container(leader.position).await?;
-    let fault_ns = stage.recorder.nemesis("term", stage.name(leader.position));
+    let name = stage.name(leader.position);
+    let before = logs::hand_overs(&stage.compose.logs(&container).await?);
+    let fault_ns = stage.recorder.nemesis("term", name);
     let (exit_ns, left) = leaves(stage, &container, leader.position).await?;
+    let after = logs::hand_overs(&stage.compose.logs(&container).await?);
     let next = stage.another_leader(leader).await?;
     tokio::time::sleep(hold).await;
-    let healed_ns = stage.recorder.nemesis("start", stage.name(leader.position));
+    let healed_ns = stage.recorder.nemesis("start", name);
     stage.compose.start(&[&container]).await?;
+    stage.settled().await?;
+    let mut violations = stage.freedoms(leader.position).await?;
+    let mut evidence = vec![left];
+    if after > before {
+        evidence.push("it handed leadership over".to_owned());
+    } else {
+        violations.push(format!(
+            "{name} left without handing leadership over: the others had to elect"
+        ));
+    }
+    evidence.push(led(stage, next));
+    if violations.is_empty() {
+        evidence.push("healthy again, and confined".to_owned());
+    }
     Ok(Done {
         fault_ns,
         healed_ns,
         actors: succession(stage, leader, next),
-        evidence: vec![left, led(stage, next)],
+        evidence,
         exits_ns: vec![exit_ns],
+        violations,
     })
 }
 
@@ -166,6 +189,7 @@ pub(super) async fn remake(stage: &mut Stage, position: usize) -> Result<Done, S
             after.short_id()
         )],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
@@ -222,6 +246,7 @@ pub(super) async fn replace(stage: &mut Stage, position: usize) -> Result<Done, 
             "the volume is gone, {name} was member {was} and is member {is}"
         )],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
@@ -245,6 +270,7 @@ pub(super) async fn kill_all(stage: &Stage) -> Result<Done, StoryError> {
         actors: "all".to_owned(),
         evidence: vec!["three containers exited by SIGKILL".to_owned(), led(stage, next)],
         exits_ns: Vec::new(),
+        violations: Vec::new(),
     })
 }
 
@@ -270,6 +296,7 @@ pub(super) async fn rolling(stage: &Stage, quiet: Duration) -> Result<Done, Stor
         actors: "one after another".to_owned(),
         evidence,
         exits_ns,
+        violations: Vec::new(),
     })
 }
 

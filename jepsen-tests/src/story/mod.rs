@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::compose::ComposeError;
 use crate::history::Operation;
 use crate::observe::NotInTime;
+use crate::own_scheduler::{Moment, OwnError, Tally};
 use crate::report;
 use crate::screen::Screen;
 use crate::simulator::SimulatorError;
@@ -31,8 +32,12 @@ use stage::Stage;
 pub struct Plan {
     /// The shipped compose file.
     pub compose_file: PathBuf,
+    /// Compose files laid over it, in order.
+    pub overrides: Vec<PathBuf>,
     /// The image of nodes and simulator.
     pub image: String,
+    /// The example scheduler that runs beside the clients.
+    pub own_scheduler: PathBuf,
     /// Where history, logs, time lines and summary go.
     pub folder: PathBuf,
     /// In this order, each round.
@@ -43,7 +48,7 @@ pub struct Plan {
     pub seed: u64,
     /// Requests a second.
     pub per_second: u32,
-    /// Times are allowed so many times as long: for builds without optimisation.
+    /// Times are allowed so many times as long, and the fleet lives so many times as slowly: for builds without optimisation.
     pub patience: u32,
     /// How long things last.
     pub pace: Pace,
@@ -56,18 +61,22 @@ pub struct Pace {
     pub quiet: Duration,
     /// A fault lasts so long after it was seen to have its effect.
     pub hold: Duration,
+    /// When the example scheduler is killed.
+    pub own_kills: Moment,
 }
 
 impl Pace {
-    /// One round of all chapters takes some two minutes.
+    /// One round of all chapters takes some two minutes, and one more where a launch of the example scheduler was cut off.
     pub const FULL: Pace = Pace {
         quiet: Duration::from_secs(2),
         hold: Duration::from_secs(3),
+        own_kills: Moment::AmidLaunch,
     };
     /// The short story.
     pub const SHORT: Pace = Pace {
         quiet: Duration::from_millis(500),
         hold: Duration::from_millis(1_500),
+        own_kills: Moment::AtRest,
     };
 }
 
@@ -83,6 +92,9 @@ pub enum StoryError {
     /// The other end does not answer.
     #[error(transparent)]
     Simulator(#[from] SimulatorError),
+    /// The example scheduler cannot be run.
+    #[error(transparent)]
+    Own(#[from] OwnError),
     /// A fault had no effect: what follows would prove nothing.
     #[error("{what} was not seen to have an effect: {seen}")]
     NoEffect {
@@ -107,7 +119,7 @@ pub enum StoryError {
 impl StoryError {
     /// Whether it speaks against the cluster.
     pub fn is_verdict(&self) -> bool {
-        matches!(self, StoryError::NotInTime(_))
+        matches!(self, StoryError::NotInTime(_) | StoryError::Own(OwnError::Late(_)))
     }
 }
 
@@ -126,6 +138,8 @@ pub struct Round {
     pub roll_outs: u32,
     /// Events that the simulated ECS sent.
     pub events: u64,
+    /// What became of the example scheduler's copies, or why it was left out.
+    pub own: Result<Tally, String>,
     /// For the time line.
     pub operations: Vec<Operation>,
     /// Its first moment.
@@ -139,6 +153,11 @@ impl Round {
     pub fn is_clean(&self) -> bool {
         self.broken.is_empty() && self.chapters.iter().all(|(_, verdict)| verdict.broken.is_empty())
     }
+}
+
+/// What everything in containers carries that this process makes.
+pub fn project() -> String {
+    format!("blox-failover-{}", std::process::id())
 }
 
 /// Tells it all. Containers, volumes and networks are gone when this returns, or is dropped.

@@ -11,6 +11,7 @@ use super::{Chapter, Plan, Round, StoryError, chapters, verify};
 use crate::clock::{ms, ns};
 use crate::history::{Kind, Outcome};
 use crate::load::{Load, Settings};
+use crate::own_scheduler::{Own, Tally};
 use crate::simulator::RollOuts;
 use crate::stream::Reader;
 use crate::verdict::{self, Records, Span, Verdict};
@@ -44,7 +45,7 @@ pub(super) async fn round(
             )
         })
         .collect();
-    stage.simulator.live().await?;
+    stage.simulator.live(plan.patience).await?;
     let roll_outs = RollOuts::begin(stage.simulator.clone(), Arc::clone(&stage.nodes), stage.client.clone());
     let prefix = format!("failover/{number:03}/");
     let load = Load::begin(Settings {
@@ -73,6 +74,14 @@ pub(super) async fn round(
         "{} of {} instances run their daemon, once",
         daemons.served, daemons.eligible
     ));
+    let own = match &mut stage.own {
+        Own::Runs(own) => Ok(own.end_of_round().await?),
+        Own::LeftOut(why) => Err(why.clone()),
+    };
+    stage.screen.say(&match &own {
+        Ok(tally) => tally.line(),
+        Err(why) => format!("SKIPPED the example scheduler: {why}"),
+    });
     let differences = verify::streams(stage, &readers, from).await?;
     let changes = readers.iter().map(|reader| reader.seen().told.len()).max().unwrap_or(0);
     let lost = verify::lost(stage, &prefix, &done.written).await?;
@@ -84,7 +93,8 @@ pub(super) async fn round(
     ));
 
     let operations = stage.recorder.operations_since(began_ns);
-    let mut broken = Vec::new();
+    let mut broken = stage.take_violations();
+    broken.extend(own.iter().flat_map(Tally::broken));
     if done.held_back > 0 {
         broken.push(format!(
             "{} requests were not sent: too many were under way",
@@ -145,6 +155,7 @@ pub(super) async fn round(
         changes,
         written,
         events,
+        own,
         operations,
         began_ns,
     })
@@ -191,6 +202,10 @@ async fn tell(
     ));
     tokio::time::sleep(plan.pace.quiet).await;
     let hold = plan.pace.hold + Duration::from_millis(random.random_range(HOLD_MS_MORE));
+    if let Own::Runs(own) = &mut stage.own {
+        let done = own.disturb(plan.pace.own_kills, chapter == Chapter::KillAll).await?;
+        stage.screen.say(&done);
+    }
     let other = (leader.position + random.random_range(1..stage.nodes.len())) % stage.nodes.len();
     let done = match chapter {
         Chapter::Kill => chapters::kill(stage, leader, hold).await?,
@@ -226,6 +241,7 @@ async fn tell(
         actors: done.actors,
         evidence: done.evidence,
         exits_ns: done.exits_ns,
+        violations: done.violations,
         chapter,
         round,
         began_ns,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Plan, StoryError, logs, verify};
-use crate::client::{Client, Node};
+use super::{Plan, StoryError, logs, project, verify};
+use crate::client::{self, Client, Node};
 use crate::clock::Clock;
 use crate::compose::{Compose, Container, Options, SERVICES};
+use crate::confinement;
 use crate::history::Recorder;
 use crate::load::Written;
 use crate::observe::{Leader, Lookout, Observer, eventually};
+use crate::own_scheduler::{Own, Site};
 use crate::screen::Screen;
 use crate::simulator::Simulator;
 
@@ -20,6 +22,8 @@ const EFFECT: Duration = Duration::from_secs(10);
 
 /// Everything that lasts over all rounds.
 pub(super) struct Stage {
+    /// Ends before what it talks to.
+    pub(super) own: Own,
     pub(super) compose: Compose,
     pub(super) nodes: Arc<Vec<Node>>,
     pub(super) client: Client,
@@ -37,6 +41,8 @@ pub(super) struct Stage {
     written: Vec<Written>,
     /// What containers that are gone had said wrong.
     panics: Vec<String>,
+    /// Promises that were seen broken before the first round.
+    violations: Vec<String>,
 }
 
 impl Stage {
@@ -48,9 +54,9 @@ impl Stage {
             Recorder::create(&path, clock, names).map_err(|source| StoryError::NotWritten { path, source })?;
         screen.say("three nodes and the simulator start in containers");
         let compose = Compose::up(Options {
-            project: format!("blox-failover-{}", std::process::id()),
+            project: project(),
             file: plan.compose_file.clone(),
-            overrides: Vec::new(),
+            overrides: plan.overrides.clone(),
             image: plan.image.clone(),
             folder: plan.folder.clone(),
         })
@@ -69,22 +75,91 @@ impl Stage {
             "{} leads in term {}",
             nodes[leader.position].name, leader.term
         ));
-        Ok(Stage {
-            simulator: Simulator::new(compose.simulator_url())?,
+        let client = Client::with_deadline(Some(client::ATTEMPT * plan.patience))?;
+        let simulator = Simulator::new(compose.simulator_url())?;
+        let own = Own::begin(Site {
+            script: plan.own_scheduler.clone(),
+            nodes: Arc::clone(&nodes),
+            client: client.clone(),
+            simulator: simulator.clone(),
+            folder: plan.folder.clone(),
+            seed: plan.seed,
+            patience: plan.patience,
+        })
+        .await?;
+        match &own {
+            Own::Runs(_) => screen.say("the example scheduler runs beside them: two processes, all copies"),
+            Own::LeftOut(why) => screen.say(&format!("SKIPPED the example scheduler: {why}")),
+        }
+        let mut stage = Stage {
             lookout: Lookout::begin(&observer, clock),
-            client: Client::new()?,
             streaming: Client::with_deadline(None)?,
             recorder: Arc::new(recorder),
             plan: plan.clone(),
             written: Vec::new(),
             panics: Vec::new(),
+            violations: Vec::new(),
+            own,
+            simulator,
+            client,
             compose,
             nodes,
             observer,
             screen,
             clock,
             whole,
-        })
+        };
+        for position in 0..stage.nodes.len() {
+            let freedoms = stage.freedoms(position).await?;
+            stage.violations.extend(freedoms);
+        }
+        if stage.violations.is_empty() {
+            screen.say("each container: healthy, user 65532, no capability, no new privileges, nothing to be written but its volume");
+        }
+        Ok(stage)
+    }
+
+    /// What a node's container can do although it must not, or is not: sentences. Waits until Docker calls it healthy.
+    pub(super) async fn freedoms(&self, position: usize) -> Result<Vec<String>, StoryError> {
+        let container = self.container(position).await?;
+        let healthy = eventually("a healthy container", self.whole, || async {
+            let shown = self
+                .compose
+                .shown(&container.id)
+                .await
+                .map_err(|error| error.to_string())?;
+            match confinement::health(&shown) {
+                Some("healthy") => Ok(shown),
+                Some(health) => Err(format!("Docker calls it {health}")),
+                None => Err("Docker does not check its health".to_owned()),
+            }
+        });
+        let (shown, mut found) = match healthy.await {
+            Ok(shown) => (shown, Vec::new()),
+            Err(late) => (self.compose.shown(&container.id).await?, vec![late.to_string()]),
+        };
+        found.extend(confinement::of_configuration(&shown));
+        let shell = |user, script, words| self.compose.shell(&container, user, script, words);
+        found.extend(confinement::of_process(
+            &shell(None, confinement::ASK_KERNEL, &[]).await?,
+        ));
+        let (data, elsewhere) = (&[confinement::DATA][..], &confinement::ELSEWHERE[..]);
+        let all = [data, elsewhere].concat();
+        let tried = shell(None, confinement::TRY_TO_WRITE, &all).await?;
+        found.extend(confinement::of_attempts("its user", &tried, data, elsewhere));
+        // Whom no permission of a file stops: only the read-only file system does.
+        let tried = shell(Some("0"), confinement::TRY_TO_WRITE, elsewhere).await?;
+        found.extend(confinement::of_attempts("root", &tried, &[], elsewhere));
+        let name = self.name(position);
+        Ok(found
+            .into_iter()
+            .map(|sentence| format!("{name}'s container: {sentence}"))
+            .collect())
+    }
+
+    /// Promises that were seen broken before the first round, told once.
+    pub(super) fn take_violations(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.violations)
     }
 
     /// All nodes ready, under one leader.
