@@ -4,8 +4,9 @@
 //! The rooms: [`compose`] drives the containers and their network, [`load`] and [`stream`] are the clients, [`simulator`] is the other end of the
 //! nodes, [`own_scheduler`] is a scheduler of a user's own beside them, [`history`] records every operation, [`observe`] asks the nodes who leads.
 //! Pure, and tested by themselves: [`compare`] for streams, [`verdict`], [`percentile`], [`readiness`], [`daemons`], [`confinement`], [`timeline`].
-//! [`story`] puts it together: `make failover`.
+//! [`story`] puts it together: `make failover`. [`check`] judges whole histories: linearizability, sets, watches, ingestion, daemons and more.
 
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod command;

@@ -20,7 +20,7 @@ const ASK_SECONDS_MAX: &str = "20";
 /// How long packing the nodes' binary may take.
 const PACK_SECONDS_MAX: &str = "120";
 /// How long the story may take where promises are broken: below what the runner allows, so that it ends by itself, and its containers with it.
-const STORY_SECONDS_MAX: &str = "240";
+const STORY_SECONDS_MAX: &str = "280";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

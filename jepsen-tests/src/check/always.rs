@@ -1,0 +1,98 @@
+//! What every run must show before its verdicts mean anything: operations succeeded, they went on during each fault, and each fault took effect.
+
+use std::collections::BTreeMap;
+
+use super::faults::Fault;
+use super::history::{History, Outcome};
+use super::verdict::{Findings, Verdict};
+
+/// What a run was to contain.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected<'a> {
+    /// Functions of operations.
+    pub functions: &'a [&'a str],
+    /// Names of faults.
+    pub faults: &'a [&'a str],
+}
+
+/// Judges a run:
+/// - of each function that occurs or is expected, at least one operation succeeded;
+/// - each expected fault was done;
+/// - an operation was called during each fault, and each fault was seen to take effect.
+pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Verdict {
+    let mut findings = Findings::default();
+    let mut succeeded: BTreeMap<&str, bool> = expected.functions.iter().map(|function| (*function, false)).collect();
+    for operation in &history.operations {
+        *succeeded.entry(&operation.function).or_default() |= operation.outcome == Outcome::Ok;
+    }
+    for (function, _) in succeeded.iter().filter(|(_, succeeded)| !**succeeded) {
+        findings.note(format!("no {function} succeeded"));
+    }
+    for name in expected
+        .faults
+        .iter()
+        .filter(|name| !faults.iter().any(|fault| *fault.name == ***name))
+    {
+        findings.note(format!("there was no {name}"));
+    }
+    let mut calls: Vec<u64> = history.operations.iter().map(|one| one.began_ns).collect();
+    calls.sort_unstable();
+    for fault in faults {
+        let first = calls.partition_point(|call| *call < fault.from_ns);
+        let during = calls
+            .get(first)
+            .is_some_and(|call| fault.until_ns.is_none_or(|until| *call < until));
+        if !during {
+            findings.note(format!("no operation was called during the {}", fault.told()));
+        }
+        if fault.effects.is_empty() {
+            findings.note(format!("it was not seen to take effect: {}", fault.told()));
+        }
+    }
+    findings.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::faults;
+    use crate::check::testing::{history, refuted};
+
+    const GOOD: &str = "nemesis invoke kill - {\"value\":\"a\"}\n0 invoke write k 1\nnemesis info kill - {\"value\":\"a\",\"effect\":\"exited 137\"}\n0 fail write k 1\nnemesis ok kill - {\"value\":\"a\"}\n0 invoke write k 2\n0 ok write k 2";
+
+    fn judged(text: &str, functions: &[&str], names: &[&str]) -> Verdict {
+        let history = history(text);
+        check(
+            &history,
+            &faults::of(&history),
+            Expected {
+                functions,
+                faults: names,
+            },
+        )
+    }
+
+    /// One success of each kind is enough, an attempt during the fault too.
+    #[test]
+    fn a_good_run() {
+        assert_eq!(judged(GOOD, &["write"], &["kill"]), Verdict::Valid);
+    }
+
+    /// Each way to prove nothing fails the run.
+    #[test]
+    fn bad_runs() {
+        refuted(&judged(GOOD, &["read"], &[]), "no read succeeded");
+        refuted(&judged(GOOD, &[], &["pause"]), "there was no pause");
+        refuted(
+            &judged(&GOOD.replace("0 ok write", "0 info write"), &[], &[]),
+            "no write succeeded",
+        );
+        refuted(
+            &judged(&GOOD.replace(",\"effect\":\"exited 137\"", ""), &[], &[]),
+            "not seen to take effect: kill of a",
+        );
+        let idle = "nemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\nnemesis ok kill - {\"value\":\"a\"}\n0 invoke write k 2\n0 ok write k 2";
+        refuted(&judged(idle, &[], &[]), "no operation was called during the kill of a");
+        refuted(&judged("", &["write"], &[]), "no write succeeded");
+    }
+}
