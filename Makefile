@@ -89,6 +89,14 @@ failover: prerequisites ## Breaks three nodes in containers, chapter by chapter,
 	@deploy/image.sh
 	@cargo run --quiet --locked --release --bin failover -- $(FAILOVER_FLAGS)
 
+# About an hour: every kind of fault in turn, then mixes of three at once, all workloads side by side. Said again, it goes on where it was stopped.
+# JEPSEN_FLAGS='--for 10m', '--seed 7', '--nemesis kill,pause'; --help says more.
+.PHONY: jepsen
+jepsen: prerequisites ## Breaks clusters in containers again and again under load, judges what clients saw; a report
+	@scripts/prerequisites.sh failover
+	@deploy/image.sh
+	@cargo run --quiet --locked --release --bin jepsen-tests -- campaign $(JEPSEN_FLAGS)
+
 .PHONY: lint
 lint: prerequisites ## Formatting, clippy
 	cargo fmt --all --check

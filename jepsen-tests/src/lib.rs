@@ -4,7 +4,10 @@
 //! The rooms: [`compose`] drives the containers and their network, [`load`] and [`stream`] are the clients, [`simulator`] is the other end of the
 //! nodes, [`own_scheduler`] is a scheduler of a user's own beside them, [`history`] records every operation, [`observe`] asks the nodes who leads.
 //! Pure, and tested by themselves: [`compare`] for streams, [`verdict`], [`percentile`], [`readiness`], [`daemons`], [`confinement`], [`timeline`].
-//! [`story`] puts it together: `make failover`. [`check`] judges whole histories: linearizability, sets, watches, ingestion, daemons and more.
+//! [`story`] puts it together: `make failover`.
+//!
+//! The campaign `make jepsen` has rooms of its own beside these: [`workload`] is what clients do, [`nemesis`] what is done to the cluster, [`suite`] a
+//! run from its seed to its verdict, [`check`] judges the run's files.
 
 pub mod check;
 pub mod client;
@@ -16,6 +19,7 @@ pub mod confinement;
 pub mod daemons;
 pub mod history;
 pub mod load;
+pub mod nemesis;
 pub mod observe;
 pub mod own_scheduler;
 pub mod percentile;
@@ -25,5 +29,7 @@ pub mod screen;
 pub mod simulator;
 pub mod story;
 pub mod stream;
+pub mod suite;
 pub mod timeline;
 pub mod verdict;
+pub mod workload;

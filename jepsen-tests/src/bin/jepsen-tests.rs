@@ -1,0 +1,420 @@
+//! Workloads and faults on the shipped compose file, recorded and judged. Exit code 0: every promise was kept; 1: one was broken; 2: it could not be
+//! run, or not be decided; 64: wrong usage.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use blox_jepsen_tests::clock::Clock;
+use blox_jepsen_tests::nemesis::{self, Disks, Nemesis, Target};
+use blox_jepsen_tests::screen::Screen;
+use blox_jepsen_tests::suite::{self, Folder, Judgement, Plan, Wanted};
+use blox_jepsen_tests::workload::Workload;
+use blox_jepsen_tests::{check, command, compose};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+const VALID: u8 = 0;
+const INVALID: u8 = 1;
+const UNDECIDED: u8 = 2;
+const USAGE: u8 = 64;
+
+/// Breaks a cluster in containers while clients use it, and judges what they saw.
+#[derive(Parser)]
+#[command(name = "jepsen-tests")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// One run: load and faults, then the verdict.
+    Run(Run),
+    /// Many runs, faults in turn and then mixed; goes on where it was stopped. Writes a report.
+    Campaign(Campaign),
+    /// The report of a campaign, from its state.
+    Report(Report),
+    /// What there is: workloads, faults, targets.
+    List,
+    /// Judges a run's folder again from its files, or one history by one model.
+    Check(Check),
+    /// Writes a run's registers and lists as EDN, for Knossos and elle-cli.
+    Edn(Edn),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    #[command(flatten)]
+    usual: Usual,
+    /// Faults at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    mix: u8,
+    /// Where everything goes.
+    #[arg(long, default_value = "target/jepsen/run")]
+    out: PathBuf,
+}
+
+/// What every run needs.
+#[derive(clap::Args)]
+struct Usual {
+    /// Side by side; `all` is every one.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    workload: Vec<String>,
+    /// In turn, `kill` or `kill:leader`; `all` is every one, `none` none.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    nemesis: Vec<String>,
+    /// How long the load lasts: `60s`, `5m`.
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    time: Duration,
+    /// Requests a second, over all workloads and nodes.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    rate: u32,
+    /// Of every choice; printed, so that a run can be repeated.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Times are allowed so many times as long: for builds without optimisation and busy machines.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
+    /// The shipped compose file.
+    #[arg(long, default_value = "docker-compose.yml")]
+    compose_file: PathBuf,
+    /// The image of nodes and simulator; deploy/image.sh makes it.
+    #[arg(long, env = "BLOX_IMAGE", default_value = "blox:local")]
+    image: String,
+}
+
+#[derive(clap::Args)]
+struct Campaign {
+    #[command(flatten)]
+    usual: Usual,
+    /// No run is begun after so long, all sessions of the campaign together.
+    #[arg(long = "for", default_value = "60m", value_parser = duration)]
+    whole: Duration,
+    /// Its runs and its state.
+    #[arg(long, default_value = "target/jepsen/campaign")]
+    out: PathBuf,
+    /// Where the report is written; REPORT.md in its folder unless said.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Report {
+    /// Of a campaign.
+    folder: PathBuf,
+    /// Where the report is written; REPORT.md in its folder unless said.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Check {
+    /// A history is judged by this model alone.
+    #[arg(long)]
+    model: Option<Model>,
+    /// The folder of a run, or with --model a history.
+    path: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Edn {
+    /// Of a run.
+    folder: PathBuf,
+    /// Where the files go: one a key of the register workload, one of all lists; `edn` in the run's folder unless said.
+    #[arg(long)]
+    to: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    /// Linearizable keys with revisions.
+    Register,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that nobody reads is no error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { VALID });
+        }
+    };
+    let done = match arguments.command {
+        Verb::Run(arguments) => run(arguments).await,
+        Verb::Campaign(arguments) => campaign(arguments).await,
+        Verb::Report(arguments) => report(&arguments.folder, arguments.report.as_deref()).map(|()| VALID),
+        Verb::List => {
+            list();
+            Ok(VALID)
+        }
+        Verb::Check(arguments) => judge(&arguments),
+        Verb::Edn(arguments) => edn(&arguments),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("jepsen-tests: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { USAGE } else { UNDECIDED })
+        }
+    }
+}
+
+/// What was asked for makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+async fn run(arguments: Run) -> anyhow::Result<u8> {
+    let plan = Plan {
+        wanted: wanted(&arguments.usual.nemesis)?,
+        lanes: arguments.mix.into(),
+        ..plan(&arguments.usual, arguments.out)?
+    };
+    ready(&plan).await?;
+    clean_up_after_panic(&plan);
+    println!("seed {} (repeat with: {})", plan.seed, plan.command());
+    let clock = Clock::start();
+    let judgement = tokio::select! {
+        judgement = suite::run(&plan, Screen::new(clock), clock) => judgement?,
+        stopped = interrupted() => return stopped,
+    };
+    tell(&judgement, &plan.folder);
+    Ok(judgement.verdict().exit_code())
+}
+
+async fn campaign(arguments: Campaign) -> anyhow::Result<u8> {
+    let mut usual = plan(&arguments.usual, arguments.out.clone())?;
+    let begun = Folder::open(&arguments.out);
+    if arguments.usual.seed.is_none() && begun.campaign().exists() {
+        // It goes on with its own.
+        let state = begun.read_json(&begun.campaign())?;
+        usual.seed = state["seed"].as_u64().unwrap_or(usual.seed);
+    }
+    ready(&usual).await?;
+    clean_up_after_panic(&usual);
+    let nemeses = wanted(&arguments.usual.nemesis)?.into_iter().map(|one| one.nemesis);
+    let asked = suite::Campaign {
+        nemeses: nemeses.collect(),
+        folder: arguments.out.clone(),
+        time: arguments.whole,
+        usual,
+    };
+    println!("seed {}", asked.usual.seed);
+    let told = |part: &suite::Part, judgement: &Judgement| {
+        tell(judgement, &asked.folder.join(format!("run-{:03}", part.number)));
+    };
+    let state = tokio::select! {
+        state = suite::campaign(&asked, told) => state?,
+        stopped = interrupted() => return stopped,
+    };
+    report(&arguments.out, arguments.report.as_deref())?;
+    let verdicts = state["runs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|run| run["verdict"].as_str());
+    let codes = verdicts.map(|verdict| match verdict {
+        Some("valid") => VALID,
+        Some("invalid") => INVALID,
+        _ => UNDECIDED,
+    });
+    let codes: Vec<u8> = codes.collect();
+    // A broken promise counts for more than what could not be decided.
+    Ok(if codes.contains(&INVALID) {
+        INVALID
+    } else {
+        codes.into_iter().max().unwrap_or(UNDECIDED)
+    })
+}
+
+fn report(folder: &Path, to: Option<&Path>) -> anyhow::Result<()> {
+    let folder = Folder::open(folder);
+    let state = folder.read_json(&folder.campaign())?;
+    let to = to.map_or_else(|| folder.path().join("REPORT.md"), Path::to_owned);
+    folder.write(&to, suite::report(&state, "make jepsen"))?;
+    println!("report: {}", to.display());
+    Ok(())
+}
+
+/// What runs need of this machine.
+async fn ready(plan: &Plan) -> anyhow::Result<()> {
+    command::run("docker", &["version", "--format", "{{.Server.Version}}"], &[])
+        .await
+        .context("Docker is needed")?;
+    command::run("docker", &["image", "inspect", "--format", "{{.Id}}", &plan.image], &[])
+        .await
+        .with_context(|| format!("there is no image {}: deploy/image.sh makes it", plan.image))?;
+    if !plan.compose_file.is_file() {
+        bail!(
+            "{} is not there: run this in Blox's folder, or name the file by --compose-file",
+            plan.compose_file.display()
+        );
+    }
+    Ok(())
+}
+
+fn clean_up_after_panic(plan: &Plan) {
+    let told_of_panic = std::panic::take_hook();
+    let (project, scratch) = (plan.project.clone(), plan.scratch.clone());
+    std::panic::set_hook(Box::new(move |panic| {
+        told_of_panic(panic);
+        // A release aborts now, and drops nothing.
+        compose::remove_all(&project);
+        nemesis::remove_disks(&Disks::root(&scratch, &project));
+    }));
+}
+
+/// Without faults.
+fn plan(usual: &Usual, folder: PathBuf) -> anyhow::Result<Plan> {
+    Ok(Plan {
+        project: format!("blox-jepsen-{}", std::process::id()),
+        workloads: workloads(&usual.workload)?,
+        wanted: Vec::new(),
+        compose_file: usual.compose_file.clone(),
+        image: usual.image.clone(),
+        scratch: folder.clone(),
+        folder,
+        lanes: 1,
+        time: usual.time,
+        per_second: usual.rate,
+        seed: usual.seed.unwrap_or_else(|| rand::random::<u32>().into()),
+        patience: usual.patience,
+    })
+}
+
+fn workloads(words: &[String]) -> Result<Vec<Workload>, Usage> {
+    let mut all = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "all" => all.extend(Workload::value_variants()),
+            word => all.push(
+                Workload::from_str(word, false)
+                    .map_err(|_| Usage(format!("there is no workload `{word}`; `jepsen-tests list` names all")))?,
+            ),
+        }
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+fn wanted(words: &[String]) -> Result<Vec<Wanted>, Usage> {
+    let mut all = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "none" => {}
+            "all" => all.extend(Nemesis::ALL.map(|nemesis| Wanted { nemesis, target: None })),
+            word => all.push(word.parse().map_err(Usage)?),
+        }
+    }
+    Ok(all)
+}
+
+fn list() {
+    println!("Workloads (--workload), side by side on keys of their own:");
+    for workload in Workload::value_variants() {
+        println!("  {:<12} {}", workload.word(), workload.title());
+    }
+    println!("\nFaults (--nemesis), each `name` or `name:target`:");
+    for nemesis in Nemesis::value_variants() {
+        let targets: Vec<&str> = nemesis.targets().iter().map(|target| target.word()).collect();
+        println!(
+            "  {:<12} {:<42} on {}",
+            nemesis.word(),
+            nemesis.title(),
+            targets.join(", ")
+        );
+    }
+    println!("\nNot there yet:");
+    for (name, needs) in nemesis::LATER {
+        println!("  {name:<12} {needs}");
+    }
+    let targets: Vec<&str> = Target::value_variants().iter().map(|target| target.word()).collect();
+    println!("\nTargets: {}", targets.join(", "));
+}
+
+fn judge(arguments: &Check) -> anyhow::Result<u8> {
+    if let Some(Model::Register) = arguments.model {
+        let path = &arguments.path;
+        let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let history = check::history::History::read(std::io::BufReader::new(file))
+            .with_context(|| format!("{} is no history", path.display()))?;
+        let verdict = check::linear::check(&history);
+        println!("{verdict}");
+        return Ok(verdict.exit_code());
+    }
+    let folder = Folder::open(&arguments.path);
+    let judgement = suite::judge(&folder)?;
+    folder.write(&folder.verdict(), format!("{:#}\n", judgement.to_json()))?;
+    tell(&judgement, &arguments.path);
+    Ok(judgement.verdict().exit_code())
+}
+
+fn edn(arguments: &Edn) -> anyhow::Result<u8> {
+    let folder = Folder::open(&arguments.folder);
+    let to = arguments.to.clone().unwrap_or_else(|| folder.path().join("edn"));
+    let history = folder.read_history()?;
+    let mut keys: Vec<&str> = history.operations.iter().map(|operation| &*operation.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for key in keys.iter().filter(|key| key.starts_with("register/")) {
+        let mut text = Vec::new();
+        check::edn::register(&history, key, &mut text)?;
+        folder.write(&to.join(format!("{}.edn", key.replace('/', "-"))), text)?;
+    }
+    let lists = history.only(|operation| operation.key.starts_with("append/"));
+    let mut text = Vec::new();
+    check::edn::list_append(&lists, &mut text)?;
+    folder.write(&to.join("append.edn"), text)?;
+    println!("{}", to.display());
+    Ok(VALID)
+}
+
+fn tell(judgement: &Judgement, folder: &Path) {
+    println!();
+    for check in &judgement.checks {
+        println!("{:<8} {}", check.verdict.word(), check.name);
+        for sentence in check.verdict.sentences() {
+            println!("         {sentence}");
+        }
+    }
+    let counts = judgement.figures["by_function"].as_object();
+    for (name, counts) in counts.into_iter().flatten() {
+        println!(
+            "{name}: {} ok, {} failed, {} unknown",
+            counts["ok"], counts["failed"], counts["unknown"]
+        );
+    }
+    println!("{}: {}", judgement.verdict().word(), folder.display());
+}
+
+/// `60s`, `5m`, or seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no time such as 60s or 5m"))?;
+    match number * unit {
+        0 => Err("nothing can be seen in no time".to_owned()),
+        seconds => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+/// Ctrl-C or SIGTERM: the run is dropped, and its containers with it.
+async fn interrupted() -> anyhow::Result<u8> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    eprintln!("stopped: containers, volumes and network are removed");
+    Ok(UNDECIDED)
+}

@@ -1,0 +1,196 @@
+//! The cluster as faults need it: its containers, who leads, and whose container is in somebody's hands already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{Clocks, Disks, Links, NemesisError, Target};
+use crate::client::Node;
+use crate::command;
+use crate::compose::{Compose, Container, SERVICES};
+use crate::observe::{Observer, eventually};
+use crate::suite::{Folder, collect};
+use crate::workload::{Ecs, Http};
+
+/// How long Docker may take to show what it was told to do.
+const EFFECT: Duration = Duration::from_secs(20);
+/// How long a leader is looked for before anybody is taken in its place.
+const LEADER: Duration = Duration::from_secs(3);
+
+/// See the module. What is dropped first stands first: containers go before their disks.
+pub struct Cluster {
+    /// Drives the containers.
+    pub compose: Compose,
+    /// All of them.
+    pub nodes: Arc<Vec<Node>>,
+    /// Asks them who leads.
+    pub observer: Observer,
+    /// Asks them everything else.
+    pub http: Http,
+    /// The other end of them.
+    pub ecs: Ecs,
+    /// What is cut.
+    pub links: Links,
+    /// How long the cluster may take to be whole.
+    pub whole: Duration,
+    /// Where logs of containers are kept that are removed.
+    pub folder: Folder,
+    /// Of the nodes.
+    pub image: String,
+    /// Of their own; `None`: where Docker puts volumes.
+    pub disks: Option<Disks>,
+    /// That can be set; `None`: the machine's.
+    pub clocks: Option<Clocks>,
+    /// Held by who takes something of a node for ever: one at a time.
+    pub wound: Mutex<()>,
+    /// Who starts and stops a node's container holds its lock meanwhile.
+    pub hands: [Arc<Mutex<()>>; SERVICES.len()],
+}
+
+/// Containers in one fault's hands.
+pub struct Held {
+    /// Positions of their nodes, ascending.
+    pub positions: Vec<usize>,
+    _hands: Vec<OwnedMutexGuard<()>>,
+}
+
+impl Cluster {
+    /// A node's name, which is its service's.
+    pub fn name(&self, position: usize) -> &str {
+        &self.nodes[position].name
+    }
+
+    /// Names of several, for people.
+    pub fn names(&self, positions: &[usize]) -> String {
+        let names: Vec<&str> = positions.iter().map(|position| self.name(*position)).collect();
+        names.join(", ")
+    }
+
+    /// All nodes but one.
+    pub fn others(&self, position: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.nodes.len()).filter(move |other| *other != position)
+    }
+
+    /// Chooses nodes; who leads is asked now. Where nobody is heard to lead, anybody is taken.
+    pub async fn choose(&self, target: Target, random: &mut ChaCha8Rng) -> Vec<usize> {
+        let nodes = self.nodes.len();
+        let mut drawn = sample(random, nodes, target.count(nodes)).into_vec();
+        if target == Target::Leader
+            && let Some(leader) = self.leader().await
+        {
+            drawn = vec![leader];
+        }
+        drawn.sort_unstable();
+        drawn
+    }
+
+    /// Who leads by its own word, in the newest term.
+    pub async fn leader(&self) -> Option<usize> {
+        let found = eventually("a leader", LEADER, || async {
+            let statuses = self.observer.statuses().await;
+            let leads = statuses.iter().enumerate().filter_map(|(position, status)| {
+                let status = status.as_ref().ok()?;
+                (status.role == "leader").then_some((status.term, position))
+            });
+            leads.max().map(|(_, position)| position).ok_or_else(String::new)
+        });
+        found.await.ok()
+    }
+
+    /// Waits until nobody else holds one of these containers.
+    pub async fn hold(&self, positions: Vec<usize>) -> Held {
+        let mut hands = Vec::new();
+        // In one order for all, so that nobody waits for each other.
+        for position in &positions {
+            hands.push(Arc::clone(&self.hands[*position]).lock_owned().await);
+        }
+        Held {
+            positions,
+            _hands: hands,
+        }
+    }
+
+    /// A node's container as it is now.
+    pub async fn container(&self, position: usize) -> Result<Container, NemesisError> {
+        Ok(self.compose.container(self.name(position)).await?)
+    }
+
+    /// The containers of several nodes.
+    pub async fn containers(&self, positions: &[usize]) -> Result<Vec<Container>, NemesisError> {
+        let mut containers = Vec::new();
+        for position in positions {
+            containers.push(self.container(*position).await?);
+        }
+        Ok(containers)
+    }
+
+    /// A container once it is in this state.
+    pub async fn in_state(&self, container: &Container, status: &str) -> Result<Container, String> {
+        let reached = eventually("a container's state", EFFECT, || async {
+            let now = self.compose.inspect(&container.id).await;
+            match now {
+                Ok(now) if now.status == status => Ok(now),
+                Ok(now) => Err(format!("container {} is {}", now.short_id(), now.status)),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        reached.await.map_err(|late| late.last)
+    }
+
+    /// Starts containers and sets the rules again that name them.
+    pub async fn start(&self, positions: &[usize]) -> Result<(), NemesisError> {
+        let containers = self.containers(positions).await?;
+        let all: Vec<&Container> = containers.iter().collect();
+        self.compose.start(&all).await?;
+        for position in positions {
+            self.links.renew(&self.compose, self.name(*position)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what a container has said: it is gone with the container.
+    pub async fn keep_log(&self, service: &str, container: &Container) -> Result<(), NemesisError> {
+        Ok(collect::log(&self.compose, &self.folder, service, container).await?)
+    }
+
+    /// Has a node's container run that may have ended by itself, however long Docker would wait before it starts it again.
+    pub async fn revive(&self, position: usize) -> Result<(), NemesisError> {
+        let container = self.container(position).await?;
+        match container.status.as_str() {
+            "running" => {}
+            "paused" => self.compose.unpause(&container).await?,
+            "restarting" => {
+                self.halt(&container).await?;
+                self.start(&[position]).await?;
+            }
+            _ => self.start(&[position]).await?,
+        }
+        Ok(())
+    }
+
+    /// Has Docker start a container no more that ends again and again.
+    pub async fn halt(&self, container: &Container) -> Result<(), NemesisError> {
+        command::run("docker", &["stop", "--time", "0", &container.id], &[]).await?;
+        Ok(())
+    }
+
+    /// Undoes whatever a fault may have left: rules, pauses, full and frozen disks, containers that do not run.
+    pub async fn mend(&self) -> Result<(), NemesisError> {
+        self.links.mend_all(&self.compose).await?;
+        for position in 0..self.nodes.len() {
+            if let Some(clocks) = &self.clocks {
+                clocks.set(self.name(position), 0)?;
+            }
+            if let Some(disks) = &self.disks {
+                disks.relieve(self.name(position)).await?;
+                // Of one that is not frozen nothing can be thawed.
+                let _ = disks.thaw(self.name(position)).await;
+            }
+            self.revive(position).await?;
+        }
+        Ok(())
+    }
+}

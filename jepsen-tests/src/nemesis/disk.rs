@@ -1,0 +1,227 @@
+//! What becomes of disks: full, read-only, frozen, without power.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::act::Act;
+use super::disks::Disks;
+use super::{Cluster, Effect, Nemesis, NemesisError};
+use crate::compose::Container;
+use crate::workload::http::Ask;
+
+/// Left on a disk that is full, bytes: nothing, too little, or just below what a node reserves.
+const LEFT_BYTES: [u64; 3] = [0, 8 << 20, 40 << 20];
+/// A slow disk hangs for so long, and works for so long, milliseconds.
+const HANGS_MS: std::ops::Range<u64> = 50..500;
+const WORKS_MS: std::ops::Range<u64> = 20..150;
+/// How long it may take until the effect is seen.
+const SEEN: Duration = Duration::from_secs(15);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a write that looks for it may take.
+const WRITE: Duration = Duration::from_secs(2);
+/// Threads of a process that wait for a disk are in this state.
+const WAITS_FOR_DISK: char = 'D';
+
+/// Full: writes are refused before it is, or its node ends.
+pub(super) async fn full(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let leave = LEFT_BYTES[act.random.random_range(0..LEFT_BYTES.len())];
+    act.begins(&held.positions);
+    let mut evidence = Vec::new();
+    for position in &held.positions {
+        let left = disks.fill(cluster.name(*position), leave).await?;
+        evidence.push(format!("{} KiB left on {}", left >> 10, cluster.name(*position)));
+    }
+    let seen = eventually_seen(async || refused(cluster, &held.positions).await).await;
+    let refused = seen.is_some();
+    evidence.extend(seen);
+    act.hold().await;
+    act.mends();
+    for position in &held.positions {
+        disks.relieve(cluster.name(*position)).await?;
+    }
+    for position in &held.positions {
+        cluster.revive(*position).await?;
+    }
+    Ok(Effect {
+        seen: refused,
+        evidence,
+    })
+}
+
+/// A write answered 507, or a node that says it has no room, or that has ended for want of it.
+async fn refused(cluster: &Cluster, positions: &[usize]) -> Option<String> {
+    for position in positions {
+        let node = &cluster.nodes[*position];
+        let write = Ask::put("/v2/kv/nemesis/full", "v", WRITE);
+        if let Ok(reply) = cluster.http.ask(node, &write).await
+            && reply.status == 507
+        {
+            return Some(format!("{} refuses writes: {}", node.name, reply.said()));
+        }
+        if let Ok(reply) = cluster.http.ask(node, &Ask::get("/readyz", WRITE)).await
+            && let Some(line) = String::from_utf8_lossy(&reply.body)
+                .lines()
+                .find(|line| line.starts_with("[!]"))
+        {
+            return Some(format!("{} says {line}", node.name));
+        }
+        let running = cluster
+            .container(*position)
+            .await
+            .is_ok_and(|container| container.status == "running");
+        if !running {
+            return Some(format!("{} has ended", node.name));
+        }
+    }
+    None
+}
+
+/// Read-only from one moment on, what was not synced lost; or the same with the power: all processes end at that moment, too.
+pub(super) async fn abort(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let containers = cluster.containers(&held.positions).await?;
+    let names: Vec<&str> = held.positions.iter().map(|position| cluster.name(*position)).collect();
+    act.begins(&held.positions);
+    let aborts = names.iter().map(|name| disks.abort(name));
+    futures::future::try_join_all(aborts).await?;
+    let mut evidence = Vec::new();
+    let power = act.fault.nemesis == Nemesis::PowerCut;
+    if power {
+        kill(cluster, &containers).await?;
+        evidence.push(format!("{} without power", names.join(", ")));
+    } else {
+        let ended = eventually_seen(async || {
+            for container in &containers {
+                let now = cluster.compose.inspect(&container.id).await.ok()?;
+                if now.pid == container.pid {
+                    return None;
+                }
+            }
+            Some(format!("{} ended, unable to write", names.join(", ")))
+        });
+        match ended.await {
+            Some(said) => evidence.push(said),
+            None => evidence.push(format!("{} read-only; not all have ended", names.join(", "))),
+        }
+    }
+    act.hold().await;
+    act.mends();
+    // Docker starts again what ended by itself: it must not, on this disk.
+    kill(cluster, &containers).await?;
+    for (name, container) in names.iter().zip(&containers) {
+        cluster
+            .in_state(container, "exited")
+            .await
+            .map_err(NemesisError::NoEffect)?;
+        disks.remount(name).await?;
+    }
+    cluster.start(&held.positions).await?;
+    Ok(Effect::seen(evidence))
+}
+
+async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
+    for container in containers {
+        let now = cluster.compose.inspect(&container.id).await?;
+        if now.status == "running" {
+            // It may end by itself at this moment.
+            let _ = cluster.compose.kill(&[&now]).await;
+        } else if now.status != "exited" {
+            cluster.halt(&now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Frozen: whoever writes or syncs waits until it is thawed.
+pub(super) async fn hang(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let containers = cluster.containers(&held.positions).await?;
+    act.begins(&held.positions);
+    for position in &held.positions {
+        disks.freeze(cluster.name(*position)).await?;
+    }
+    let seen = eventually_seen(async || {
+        let waiting: usize = containers.iter().map(|container| waiting_threads(container.pid)).sum();
+        (waiting > 0).then(|| {
+            format!(
+                "{waiting} threads of {} wait for the disk",
+                cluster.names(&held.positions)
+            )
+        })
+    })
+    .await;
+    act.hold().await;
+    act.mends();
+    for position in &held.positions {
+        disks.thaw(cluster.name(*position)).await?;
+    }
+    Ok(match seen {
+        Some(said) => Effect::seen(vec![said]),
+        None => Effect::none("no thread waited for the disk"),
+    })
+}
+
+/// Slow: it hangs for a moment, again and again.
+pub(super) async fn slow(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let containers = cluster.containers(&held.positions).await?;
+    act.begins(&held.positions);
+    let (mut moments, mut waiting) = (0, 0);
+    let began = Instant::now();
+    while began.elapsed() < act.fault.lasts {
+        for position in &held.positions {
+            disks.freeze(cluster.name(*position)).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(act.random.random_range(HANGS_MS))).await;
+        waiting += containers
+            .iter()
+            .map(|container| waiting_threads(container.pid))
+            .sum::<usize>();
+        for position in &held.positions {
+            disks.thaw(cluster.name(*position)).await?;
+        }
+        moments += 1;
+        tokio::time::sleep(Duration::from_millis(act.random.random_range(WORKS_MS))).await;
+    }
+    act.mends();
+    let sentence = format!(
+        "{} hung {moments} times, {waiting} threads were seen to wait",
+        cluster.names(&held.positions)
+    );
+    Ok(Effect {
+        seen: waiting > 0,
+        evidence: vec![sentence],
+    })
+}
+
+/// Threads of a process that cannot be interrupted.
+fn waiting_threads(pid: u64) -> usize {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0;
+    };
+    let waits = |stat: &String| {
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        state == Some(WAITS_FOR_DISK)
+    };
+    let stats = tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    stats.filter(waits).count()
+}
+
+/// Looks again and again; `None`: it was not seen in time.
+pub(super) async fn eventually_seen(look: impl AsyncFn() -> Option<String>) -> Option<String> {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            return Some(seen);
+        }
+        if began.elapsed() > SEEN {
+            return None;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,96 @@
+//! A node is lost with its disk, and another takes its place, as the manual says.
+
+use std::time::Duration;
+
+use super::act::Act;
+use super::{Cluster, Effect, NemesisError};
+use crate::observe::eventually;
+use crate::workload::http::{Ask, why};
+
+/// How long a question may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Its container and volume are removed; it comes back empty and replaces itself.
+pub(super) async fn lost(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let _wound = cluster.wound.lock().await;
+    let held = cluster.hold(act.choose().await).await;
+    let position = held.positions[0];
+    act.begins(&[position]);
+    let replaced = replace(cluster, position, || act.mends()).await?;
+    Ok(Effect::seen(vec![replaced]))
+}
+
+/// Removes a node with all it has, starts an empty one and has it take the place. `mends`: called when the loss is complete.
+pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOnce()) -> Result<String, NemesisError> {
+    let name = cluster.name(position).to_owned();
+    let before = cluster.container(position).await?;
+    cluster.keep_log(&name, &before).await?;
+    let was = member_id(cluster, position, &name).await?;
+    cluster.compose.remove(&before).await?;
+    cluster.compose.remove_volume(&name).await?;
+    if let Some(disks) = &cluster.disks {
+        disks.empty(&name).await?;
+    }
+    mends();
+    cluster.compose.create(&name).await?;
+    cluster.links.renew(&cluster.compose, &name).await?;
+    let ask = Ask::get("/v2/members", ANSWER);
+    eventually(
+        &format!("{name}, empty, to ask to be taken in"),
+        cluster.whole,
+        || async {
+            let mut last = String::new();
+            for other in cluster.others(position) {
+                let answer = cluster.http.ask(&cluster.nodes[other], &ask).await;
+                let list = answer.as_ref().map(|reply| reply.json()).unwrap_or_default();
+                let candidates = list["candidates"].as_array();
+                if candidates.is_some_and(|all| all.iter().any(|one| one["name"] == *name)) {
+                    return Ok(());
+                }
+                last = why(&answer);
+            }
+            Err(last)
+        },
+    )
+    .await?;
+    // Said again it goes on where it stood; other faults may stand in its way for a while.
+    let witness = cluster.others(position).next().unwrap_or(position);
+    eventually(&format!("{name} to be replaced"), cluster.whole, || async {
+        let container = cluster.container(witness).await.map_err(|error| error.to_string())?;
+        let said = cluster.compose.blox(&container, &["member", "replace", &name]).await;
+        said.map_err(|error| error.to_string())
+    })
+    .await?;
+    eventually(&format!("{name} to be ready as a new member"), cluster.whole, || {
+        cluster.observer.ready(position)
+    })
+    .await?;
+    let is = member_id(cluster, position, &name).await?;
+    if was == is {
+        return Err(NemesisError::NoEffect(format!("{name} is member {is} as before")));
+    }
+    Ok(format!("{name} lost its disk: it was member {was} and is member {is}"))
+}
+
+/// The number under which a node is a member, by the word of another one.
+async fn member_id(cluster: &Cluster, position: usize, name: &str) -> Result<u64, NemesisError> {
+    let ask = Ask::get("/v2/members", ANSWER);
+    let what = format!("the number of {name}");
+    let found = eventually(&what, cluster.whole, || async {
+        let mut last = String::new();
+        for other in cluster.others(position) {
+            let answer = cluster.http.ask(&cluster.nodes[other], &ask).await;
+            let list = answer.as_ref().map(|reply| reply.json()).unwrap_or_default();
+            let members = list["members"].as_array().into_iter().flatten();
+            let ids = members
+                .filter(|one| one["name"] == *name)
+                .filter_map(|one| one["id"].as_u64());
+            if let Some(id) = ids.max() {
+                return Ok(id);
+            }
+            last = why(&answer);
+        }
+        Err(last)
+    });
+    Ok(found.await?)
+}

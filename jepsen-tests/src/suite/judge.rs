@@ -1,0 +1,381 @@
+//! The verdict on a run, from the files of its folder alone.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use serde_json::{Map, Value, json};
+
+use super::folder::{Folder, FolderError};
+use super::judgement::Judgement;
+use super::lives;
+use super::truth::{self, Truth};
+use crate::check::faults::{self, Fault};
+use crate::check::history::History;
+use crate::check::{self, Findings, Verdict};
+use crate::check::{always, append, availability, crash, idempotent, linear, queries, set, stale};
+use crate::clock::ms;
+use crate::compare::Change;
+use crate::compose::SERVICES;
+use crate::nemesis::Nemesis;
+use crate::workload::{Workload, daemon, ingest, watch};
+
+/// What every check is made from.
+struct Files<'a> {
+    folder: &'a Folder,
+    history: History,
+    plan: Value,
+    end: Value,
+    faults: Vec<Fault>,
+    nodes: Vec<String>,
+    /// `None`: the run did not come so far.
+    truth: Option<Truth>,
+}
+
+impl Files<'_> {
+    fn read(folder: &Folder) -> Result<Files<'_>, FolderError> {
+        let history = folder.read_history()?;
+        let nodes: Vec<String> = SERVICES.map(str::to_owned).to_vec();
+        let truth = match folder.changes(0, &nodes[0]).exists() {
+            true => truth::read(folder, &nodes).map(Some),
+            false => Ok(None),
+        };
+        let end = folder.read_json(&folder.end())?;
+        let truth = match truth {
+            // It broke off in the middle of this: that is told by itself.
+            Err(_) if !end["violation"].is_null() || !end["obstacle"].is_null() => None,
+            truth => truth?,
+        };
+        Ok(Files {
+            folder,
+            faults: faults::of(&history),
+            history,
+            plan: folder.read_json(&folder.plan())?,
+            end,
+            nodes,
+            truth,
+        })
+    }
+
+    fn of(&self, workload: Workload) -> History {
+        let prefix = format!("{}/", workload.word());
+        self.history.only(|operation| operation.key.starts_with(&prefix))
+    }
+
+    fn workloads(&self) -> Vec<Workload> {
+        let words = self.plan["workloads"].as_array().into_iter().flatten();
+        words
+            .filter_map(|word| Workload::from_str(word.as_str()?, false).ok())
+            .collect()
+    }
+}
+
+/// Judges everything that the run recorded.
+pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
+    let files = Files::read(folder)?;
+    let mut judgement = Judgement {
+        figures: figures(&files),
+        ..Judgement::default()
+    };
+    // What had no effect is told once, below.
+    let effective: Vec<Fault> = files
+        .faults
+        .iter()
+        .filter(|fault| !fault.effects.is_empty())
+        .cloned()
+        .collect();
+    for workload in files.workloads() {
+        of_workload(workload, &files, &mut judgement)?;
+        let own = files.of(workload);
+        if !workload.functions().is_empty() {
+            let expected = always::Expected {
+                functions: workload.functions(),
+                faults: &[],
+            };
+            judgement.add(
+                &format!("{}: went on", workload.word()),
+                always::check(&own, &effective, expected),
+            );
+        }
+    }
+    judgement.add("revisions grow over all keys", linear::revisions::check(&files.history));
+    if let Some(truth) = &files.truth {
+        judgement.add("all nodes tell one history", one_history(truth));
+    }
+    let expected = names(&files.plan["schedule"], "nemesis");
+    let too_late = names(&files.end["too_late"], "nemesis");
+    let expected: Vec<&str> = expected.into_iter().filter(|name| !too_late.contains(name)).collect();
+    let expected = always::Expected {
+        functions: &[],
+        faults: &expected,
+    };
+    judgement.add(
+        "faults had their effect",
+        always::check(&files.history, &files.faults, expected),
+    );
+    if files
+        .workloads()
+        .iter()
+        .any(|workload| workload.functions().contains(&"write"))
+    {
+        let gaps = availability::gaps(&files.history, &files.faults);
+        judgement.add("writes go on after each fault", availability::check(&gaps, |_| None));
+    }
+    judgement.add("no node panicked", crashes(&files)?);
+    judgement.add("whole in the end", whole(&files.end));
+    Ok(judgement)
+}
+
+fn of_workload(workload: Workload, files: &Files<'_>, judgement: &mut Judgement) -> Result<(), FolderError> {
+    let own = files.of(workload);
+    let unknown = || Verdict::unknown("the run did not come to its end: what was committed is not known");
+    let truth = files.truth.as_ref();
+    let name = |promise: &str| format!("{}: {promise}", workload.word());
+    match (workload, truth) {
+        (Workload::Register, _) => judgement.add(&name("linearizable"), linear::check(&own)),
+        (Workload::Set, _) => judgement.add(&name("nothing is lost"), set::check(&own)),
+        (Workload::Append, _) => judgement.add(&name("one order"), append::check(&own)),
+        (Workload::Queries, _) => {
+            let compared = queries::check(&answers(&own), &files.nodes);
+            judgement.figure("lists_compared", json!(compared.groups));
+            judgement.add(&name("equal at one revision"), compared.verdict);
+        }
+        (Workload::Daemon, _) => match files.folder.ecs().exists() {
+            false => judgement.add(&name("one an instance"), unknown()),
+            true => {
+                let record = daemon::record(files.folder)?;
+                let judged = check::daemon::check(&record);
+                judgement.figure("starts", json!(record.starts.len()));
+                judgement.figure(
+                    "starts_unanswered",
+                    json!(record.starts.iter().filter(|start| start.answer_lost).count()),
+                );
+                judgement.figure("doubles", json!(judged.doubles.len()));
+                judgement.add(&name("one an instance"), judged.verdict);
+            }
+        },
+        (_, None) => judgement.add(&name("as committed"), unknown()),
+        (Workload::Stale, Some(truth)) => {
+            let zero_ns = files.end["zero_ns"].as_u64().unwrap_or(0);
+            let lives = files
+                .nodes
+                .iter()
+                .map(|node| Ok((node.clone(), lives::starts(files.folder, node)?)));
+            let mut own = own;
+            lives::note(
+                &mut own,
+                "stale",
+                &lives.collect::<Result<Vec<_>, FolderError>>()?,
+                zero_ns,
+            );
+            judgement.add(&name("old, never wrong"), stale::check(&own, &truth.keys));
+            let as_linearizable = linear::check(&stale::as_linearizable(&own));
+            judgement.figure("stale_as_linearizable", json!(as_linearizable.word()));
+        }
+        (Workload::Idempotent, Some(truth)) => {
+            judgement.add(&name("applied once"), idempotent::check(&own, &truth.keys));
+        }
+        (Workload::Watch, Some(truth)) => {
+            let readers = watch::readers(files.folder, truth.until)?;
+            let log = check::watch::Log {
+                from: truth.from,
+                until: truth.until,
+                changes: &truth.log,
+            };
+            let told = readers
+                .iter()
+                .flat_map(|reader| &reader.connections)
+                .map(|one| one.items.len());
+            judgement.figure("watch_lines", json!(told.sum::<usize>()));
+            judgement.add(&name("told as committed"), check::watch::check(log, &readers));
+        }
+        (Workload::Ingest, Some(truth)) => {
+            let of_clock = |fault: &Fault| Nemesis::from_str(&fault.name, false).is_ok_and(Nemesis::needs_clocks);
+            let clocks_were_set = files.faults.iter().any(of_clock);
+            let record = ingest::record(files.folder, truth, !clocks_were_set)?;
+            judgement.figure("events", json!(record.sent.len()));
+            judgement.add(&name("everything arrived"), check::ingest::check(&record));
+        }
+    }
+    Ok(())
+}
+
+fn answers(history: &History) -> Vec<queries::Answer> {
+    let answered = history.operations.iter().filter(|one| one.succeeded("query"));
+    let answer = |one: &check::history::Operation| {
+        Some(queries::Answer {
+            node: one.node.as_ref()?.to_string(),
+            query: one.key.to_string(),
+            revision: one.revision?,
+            items: one.answered.as_array()?.clone(),
+        })
+    };
+    answered.filter_map(answer).collect()
+}
+
+/// Every node tells the changes that the first one tells.
+fn one_history(truth: &Truth) -> Verdict {
+    let mut findings = Findings::default();
+    for (node, changes) in &truth.others {
+        let count = truth.log.len().max(changes.len());
+        let different = (0..count).find(|position| truth.log.get(*position) != changes.get(*position));
+        if let Some(position) = different {
+            let revision = |all: &[Change]| all.get(position).map_or(0, |change| change.revision);
+            findings.note(format!(
+                "change {position} is another one on {node}: revision {} there, {} on the first node",
+                revision(changes),
+                revision(&truth.log)
+            ));
+        }
+    }
+    findings.into()
+}
+
+fn crashes(files: &Files<'_>) -> Result<Verdict, FolderError> {
+    let mut verdict = Verdict::Valid;
+    for node in &files.nodes {
+        for (name, path) in files.folder.logs_of(node)? {
+            let log = files.folder.read(&path)?;
+            verdict = verdict.merge(crash::check(&name, log.as_bytes(), &[]));
+        }
+    }
+    Ok(verdict)
+}
+
+fn names<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
+    let all = list.as_array().into_iter().flatten();
+    let mut names: Vec<&str> = all.filter_map(|one| one[member].as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn whole(end: &Value) -> Verdict {
+    match (end["violation"].as_str(), end["obstacle"].as_str()) {
+        (Some(violation), _) => Verdict::invalid(violation),
+        (None, Some(obstacle)) => Verdict::unknown(obstacle),
+        (None, None) => Verdict::Valid,
+    }
+}
+
+fn figures(files: &Files<'_>) -> Map<String, Value> {
+    let mut by_function: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    for operation in &files.history.operations {
+        let workload = operation.key.split('/').next().unwrap_or_default();
+        let counts = by_function
+            .entry(format!("{workload} {}", operation.function))
+            .or_default();
+        counts[operation.outcome as usize] += 1;
+    }
+    let counts = |[ok, failed, unknown]: &[u64; 3]| json!({"ok": ok, "failed": failed, "unknown": unknown});
+    let by_function: Map<String, Value> = by_function
+        .iter()
+        .map(|(name, all)| (name.clone(), counts(all)))
+        .collect();
+    let gaps = availability::gaps(&files.history, &files.faults);
+    let spread = |spread: availability::Spread| json!({"count": spread.count, "p50_ms": ms(spread.p50_ns), "p90_ms": ms(spread.p90_ns), "p99_ms": ms(spread.p99_ns), "max_ms": ms(spread.max_ns)});
+    let pauses = availability::by_fault(&gaps).into_iter();
+    let pauses: Map<String, Value> = pauses.map(|(name, all)| (name.to_string(), spread(all))).collect();
+    let mut figures = Map::new();
+    figures.insert("operations".to_owned(), json!(files.history.operations.len()));
+    figures.insert("by_function".to_owned(), Value::Object(by_function));
+    figures.insert("pauses".to_owned(), Value::Object(pauses));
+    let gap = |gap: &availability::Gap| {
+        let target = gap.fault.target.split(' ').next().unwrap_or_default();
+        json!({"fault": &*gap.fault.name, "target": target, "pause_ms": ms(gap.pause_ns), "next_ms": gap.next_ns.map(ms)})
+    };
+    figures.insert("gaps".to_owned(), gaps.iter().map(gap).collect());
+    figures.insert("live_writes_ms".to_owned(), files.end["live_writes_ms"].clone());
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with a history, as a run leaves it; `end`: what else was seen in the end.
+    fn folder(name: &str, history: &[&str], end: &Value) -> Folder {
+        let folder = Folder::open(std::env::temp_dir().join(format!("blox-judge-{name}-{}", std::process::id())));
+        let plan = json!({"workloads": ["register"], "schedule": [{"nemesis": "kill"}]});
+        folder.write(&folder.plan(), plan.to_string()).expect("writable");
+        folder.write(&folder.history(), history.join("\n")).expect("writable");
+        folder.write(&folder.end(), end.to_string()).expect("writable");
+        for node in SERVICES {
+            let log = folder.logs().join(format!("{node}-abc.log"));
+            folder.write(&log, "INFO starts\n").expect("writable");
+        }
+        folder
+    }
+
+    const HISTORY: [&str; 10] = [
+        r#"{"process":"nemesis","type":"invoke","f":"kill","value":"one n #1","time":1}"#,
+        r#"{"process":0,"type":"invoke","f":"write","key":"register/0","value":"a","time":2}"#,
+        r#"{"process":0,"type":"ok","f":"write","key":"register/0","value":"a","revision":3,"time":3}"#,
+        r#"{"process":0,"type":"invoke","f":"cas","key":"register/0","value":["a","b"],"revision":3,"time":4}"#,
+        r#"{"process":0,"type":"ok","f":"cas","key":"register/0","value":["a","b"],"revision":5,"time":5}"#,
+        r#"{"process":0,"type":"invoke","f":"read","key":"register/0","time":6}"#,
+        r#"{"process":0,"type":"ok","f":"read","key":"register/0","value":"b","revision":5,"time":7}"#,
+        r#"{"process":"nemesis","type":"ok","f":"kill","value":"one n #1","effect":"gone","time":8}"#,
+        r#"{"process":0,"type":"invoke","f":"delete","key":"register/0","time":9}"#,
+        r#"{"process":0,"type":"ok","f":"delete","key":"register/0","revision":6,"time":10}"#,
+    ];
+
+    fn judged(name: &str, history: &[&str], end: &Value) -> Judgement {
+        let folder = folder(name, history, end);
+        let judgement = judge(&folder).expect("readable");
+        std::fs::remove_dir_all(folder.path()).expect("removable");
+        judgement
+    }
+
+    /// The name of the one check that is not valid.
+    fn broken(judgement: &Judgement) -> Vec<(&str, &str)> {
+        let bad = judgement.checks.iter().filter(|check| check.verdict != Verdict::Valid);
+        bad.map(|check| (check.name.as_str(), check.verdict.word())).collect()
+    }
+
+    /// A run in which everything is as it must be, and its figures.
+    #[test]
+    fn a_good_run_is_valid() {
+        let judgement = judged("good", &HISTORY, &json!({"live_writes_ms": 5}));
+        assert_eq!(broken(&judgement), []);
+        assert_eq!(judgement.figures["operations"], 4);
+        assert_eq!(judgement.figures["gaps"][0]["target"], "one");
+    }
+
+    /// Each kind of fault of a run is told by the check that it belongs to.
+    #[test]
+    fn each_fault_has_its_check() {
+        let stale = HISTORY.map(|line| {
+            line.replace(
+                r#""f":"read","key":"register/0","value":"b","revision":5"#,
+                r#""f":"read","key":"register/0","value":"a","revision":3"#,
+            )
+        });
+        let stale: Vec<&str> = stale.iter().map(String::as_str).collect();
+        let end = json!({});
+        assert_eq!(
+            broken(&judged("stale", &stale, &end)),
+            [("register: linearizable", "invalid")]
+        );
+        let unseen = HISTORY.map(|line| line.replace(r#","effect":"gone""#, ""));
+        let unseen: Vec<&str> = unseen.iter().map(String::as_str).collect();
+        assert_eq!(
+            broken(&judged("unseen", &unseen, &end)),
+            [("faults had their effect", "invalid")]
+        );
+        assert_eq!(
+            broken(&judged("calm", &HISTORY[1..7], &end)).len(),
+            2,
+            "no kill, no delete"
+        );
+        let late = json!({"violation": "all nodes ready: not within 60 s"});
+        assert_eq!(
+            broken(&judged("late", &HISTORY, &late)),
+            [("whole in the end", "invalid")]
+        );
+        let obstacle = json!({"obstacle": "docker is gone"});
+        assert_eq!(
+            broken(&judged("obstacle", &HISTORY, &obstacle)),
+            [("whole in the end", "unknown")]
+        );
+    }
+}

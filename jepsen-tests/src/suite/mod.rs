@@ -1,0 +1,33 @@
+//! A run: set up, load and faults, heal, wait until whole, last reads, verdict, logs, clean up. Everything that a verdict rests on stands in the run's
+//! folder; [`judge()`] needs nothing else.
+
+mod base64;
+mod campaign;
+mod chart;
+pub mod collect;
+mod folder;
+mod judge;
+mod judgement;
+mod lives;
+mod overrides;
+mod plan;
+mod probe;
+mod recorder;
+mod report;
+mod run;
+mod schedule;
+mod stage;
+mod truth;
+
+pub use campaign::{Campaign, CampaignError, Part, campaign};
+pub use collect::CollectError;
+pub use folder::{Folder, FolderError};
+pub use judge::judge;
+pub use judgement::{Check, Judgement};
+pub use lives::epoch_ns;
+pub use plan::Plan;
+pub use recorder::{Call, End, Process, Recorder, Tally};
+pub use report::report;
+pub use run::{RunError, run};
+pub use schedule::{Schedule, Wanted, plan as schedule};
+pub use truth::{Truth, TruthError, lines, word};

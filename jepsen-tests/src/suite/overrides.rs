@@ -1,0 +1,112 @@
+//! What differs from the shipped compose file in one run: settings drawn by its seed, and the places of volumes.
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::compose::SERVICES;
+use crate::nemesis::{Clocks, Disks};
+
+/// A snapshot is taken after so many entries, and so many are kept behind it: few, so that snapshots are taken, sent and installed in a short run.
+const SNAPSHOT_ENTRIES: [u32; 3] = [300, 1_000, 3_000];
+/// Of a hundred runs so many keep the defaults, as users have them.
+const DEFAULTS: u32 = 40;
+/// Less than this free on a small disk, and writes are refused.
+const RESERVE: &str = "64MiB";
+
+/// Settings of all nodes, by the names of their variables.
+pub type Settings = Vec<(&'static str, String)>;
+
+/// What a node says where its log is to be full soon.
+const MUCH: &str = "debug,openraft=info";
+
+/// What the faults of a run need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Its nodes have disks of 1 GiB.
+    pub small_disks: bool,
+    /// They say much.
+    pub long_logs: bool,
+    /// Their wall clocks can be set.
+    pub clocks: bool,
+}
+
+/// The settings of a run.
+pub fn settings(seed: u64, needs: Needs) -> Settings {
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x5E7);
+    let mut settings = Vec::new();
+    if !random.random_ratio(DEFAULTS, 100) {
+        let entries = SNAPSHOT_ENTRIES
+            .choose(&mut random)
+            .copied()
+            .unwrap_or(SNAPSHOT_ENTRIES[0]);
+        settings.push(("BLOX_SNAPSHOT_ENTRIES", entries.to_string()));
+        settings.push(("BLOX_SNAPSHOT_KEEP_ENTRIES", entries.to_string()));
+    }
+    if needs.small_disks {
+        settings.push(("BLOX_STORAGE_RESERVE", RESERVE.to_owned()));
+    }
+    if needs.clocks {
+        settings.extend(Clocks::environment());
+    }
+    if needs.long_logs {
+        settings.push(("BLOX_LOG_LEVEL", MUCH.to_owned()));
+    }
+    settings
+}
+
+/// A compose file over the shipped one.
+pub fn compose_file(settings: &Settings, disks: Option<&Disks>, clocks: Option<&Clocks>) -> String {
+    let mut services = String::new();
+    for service in SERVICES {
+        let mut parts = String::new();
+        if !settings.is_empty() {
+            parts += "    environment:\n";
+            for (name, value) in settings {
+                parts += &format!("      {name}: \"{value}\"\n");
+            }
+        }
+        if let Some(clocks) = clocks {
+            parts += &format!("    volumes: [\"{}\"]\n", clocks.volume(service));
+        }
+        if !parts.is_empty() {
+            services += &format!("  {service}:\n{parts}");
+        }
+    }
+    let mut text = "version: \"3.8\"\n".to_owned();
+    if !services.is_empty() {
+        text += &format!("services:\n{services}");
+    }
+    text + &disks.map_or_else(String::new, Disks::overrides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same seed gives the same settings; some keep the defaults, others do not.
+    #[test]
+    fn the_seed_decides() {
+        let all: Vec<Settings> = (0..50).map(|seed| settings(seed, Needs::default())).collect();
+        assert!(all.iter().any(Vec::is_empty) && all.iter().any(|one| !one.is_empty()));
+        let needs = Needs {
+            small_disks: true,
+            long_logs: true,
+            clocks: true,
+        };
+        assert_eq!(settings(9, needs), settings(9, needs));
+        assert!(settings(9, needs).len() >= 2);
+    }
+
+    /// Every node gets them; without any the file changes nothing.
+    #[test]
+    fn the_file_names_every_node() {
+        let file = compose_file(&vec![("BLOX_X", "1".to_owned())], None, None);
+        assert_eq!(file.matches("BLOX_X: \"1\"").count(), SERVICES.len());
+        assert!(
+            file.starts_with("version: \"3.8\"\nservices:\n  node-1:\n    environment:\n"),
+            "{file}"
+        );
+        assert_eq!(compose_file(&Vec::new(), None, None), "version: \"3.8\"\n");
+    }
+}

@@ -1,0 +1,48 @@
+//! What this machine can do to a cluster. What it cannot is left out, by name and with its reason: never silently.
+
+use crate::command;
+use crate::nemesis::{Nemesis, clock_library};
+
+/// Programs that disks of their own need, beside root.
+const DISK_PROGRAMS: [&str; 5] = ["losetup", "mkfs.ext4", "e2fsck", "fsfreeze", "fallocate"];
+/// Programs that a blocked log needs.
+const LOG_PROGRAMS: [&str; 1] = ["setsid"];
+/// Programs that broken links need.
+const LINK_PROGRAMS: [&str; 2] = ["iptables", "nsenter"];
+
+/// Why a fault cannot be committed here; `None`: it can.
+pub async fn missing(nemesis: Nemesis) -> Option<String> {
+    let is_root = command::run("id", &["-u"], &[]).await.ok().as_deref() == Some("0");
+    if nemesis == Nemesis::LogBlock {
+        if !is_root {
+            return Some("only root can have Docker's reader stand still".to_owned());
+        }
+        return absent(&LOG_PROGRAMS).await;
+    }
+    if nemesis.needs_clocks() {
+        let missing = || "there is no libfaketime (Debian has a package of that name)".to_owned();
+        return clock_library().is_none().then(missing);
+    }
+    if nemesis.needs_disks() {
+        if !is_root {
+            return Some("only root can mount disks".to_owned());
+        }
+        return absent(&DISK_PROGRAMS).await;
+    }
+    let of_links = [Nemesis::Partition, Nemesis::Flap, Nemesis::Loss];
+    if of_links.contains(&nemesis) || Nemesis::PARTITIONS.contains(&nemesis) {
+        return absent(&LINK_PROGRAMS).await;
+    }
+    None
+}
+
+/// The first of them that is not there.
+async fn absent(programs: &[&str]) -> Option<String> {
+    for program in programs {
+        let found = format!("command -v {program}");
+        if command::run("sh", &["-c", &found], &[]).await.is_err() {
+            return Some(format!("there is no {program}"));
+        }
+    }
+    None
+}

@@ -1,0 +1,374 @@
+//! The cluster of one run with everything around it, and what is played on it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+use super::folder::{Folder, FolderError};
+use super::plan::Plan;
+use super::recorder::{Call, End, Recorder};
+use super::run::RunError;
+use super::schedule::Schedule;
+use super::truth::{self, TruthError};
+use crate::client::Node;
+use crate::clock::{Clock, ns};
+use crate::compose::{Compose, Options, SERVICES};
+use crate::nemesis::{Clocks, Cluster, Committed, Disks, Fault, Links, NemesisError, commit};
+use crate::observe::{NotInTime, Observer, eventually};
+use crate::screen::Screen;
+use crate::simulator::{Simulator, SimulatorError};
+use crate::workload::http::{Ask, Http};
+use crate::workload::ingest::versions;
+use crate::workload::{Ecs, Pace, Site, Work, Worker, WorkloadError, shares};
+
+/// How long the cluster may take to be whole, after whatever was done to it.
+const WHOLE: Duration = Duration::from_secs(60);
+/// How often a person is told how far it is.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// A whole cluster acknowledges so many writes ...
+const LIVE_WRITES: usize = 100;
+/// ... within this time.
+const LIVE: Duration = Duration::from_secs(10);
+/// How long one of them may take.
+const LIVE_WRITE: Duration = Duration::from_secs(2);
+
+/// Why the play ended before its end. What came before counts.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    NotInTime(#[from] NotInTime),
+    #[error(transparent)]
+    Nemesis(#[from] NemesisError),
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
+    #[error(transparent)]
+    Truth(#[from] TruthError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl Broken {
+    /// Whether it speaks against the cluster.
+    fn is_verdict(&self) -> bool {
+        let late = |error: &NemesisError| matches!(error, NemesisError::NotInTime(_));
+        match self {
+            Broken::NotInTime(_) | Broken::Workload(WorkloadError::NotInTime(_)) => true,
+            Broken::Truth(TruthError::NotInTime(_)) => true,
+            Broken::Nemesis(error) => late(error),
+            _ => false,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Stage<'plan> {
+    plan: &'plan Plan,
+    folder: Folder,
+    screen: Screen,
+    pub(super) cluster: Cluster,
+    site: Site,
+    recorder: Arc<Recorder>,
+    committed: Mutex<Vec<Committed>>,
+    seen: Mutex<Map<String, Value>>,
+}
+
+impl<'plan> Stage<'plan> {
+    pub(super) async fn set_up(
+        plan: &'plan Plan,
+        folder: Folder,
+        (disks, clocks): (Option<Disks>, Option<Clocks>),
+        screen: Screen,
+        clock: Clock,
+    ) -> Result<Stage<'plan>, RunError> {
+        screen.say("three nodes and the simulator start in containers");
+        let compose = Compose::up(Options {
+            project: plan.project.clone(),
+            file: plan.compose_file.clone(),
+            overrides: vec![folder.overrides()],
+            image: plan.image.clone(),
+            folder: plan.folder.clone(),
+        })
+        .await?;
+        let node = |(position, name): (usize, &&str)| Node {
+            name: (*name).to_owned(),
+            url: compose.node_url(position),
+        };
+        let nodes = Arc::new(SERVICES.iter().enumerate().map(node).collect::<Vec<_>>());
+        let path = folder.history();
+        let recorder = Recorder::create(&path, clock).map_err(|source| RunError::History { path, source })?;
+        let recorder = Arc::new(recorder);
+        let site = Site {
+            nodes: Arc::clone(&nodes),
+            http: Http::new()?,
+            recorder: Arc::clone(&recorder),
+            simulator: Simulator::new(compose.simulator_url())?,
+            folder: plan.folder.clone(),
+            seed: plan.seed,
+            patience: plan.patience,
+        };
+        let observer = Observer::new(Arc::clone(&nodes))?;
+        let mut seen = Map::new();
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        seen.insert(
+            "zero_ns".to_owned(),
+            json!(ns(since_1970).saturating_sub(clock.now_ns())),
+        );
+        Ok(Stage {
+            cluster: Cluster {
+                compose,
+                nodes,
+                observer,
+                http: site.http.clone(),
+                ecs: Ecs::of(&site.simulator)?,
+                links: Links::default(),
+                whole: WHOLE * plan.patience,
+                folder: folder.clone(),
+                image: plan.image.clone(),
+                disks,
+                clocks,
+                wound: tokio::sync::Mutex::default(),
+                hands: Default::default(),
+            },
+            plan,
+            folder,
+            screen,
+            site,
+            recorder,
+            committed: Mutex::default(),
+            seen: Mutex::new(seen),
+        })
+    }
+
+    /// Load and faults, then the end of both, then what a whole cluster must show.
+    pub(super) async fn play(&self, schedule: &Schedule) -> Result<(), Broken> {
+        let leader = self.cluster.observer.settled(self.cluster.whole).await?;
+        let urls: Vec<&str> = self.site.nodes.iter().map(|node| node.url.as_str()).collect();
+        self.screen.say(&format!(
+            "project {}: {}",
+            self.cluster.compose.project(),
+            urls.join(", ")
+        ));
+        self.screen.say(&format!(
+            "{} leads in term {}",
+            self.cluster.name(leader.position),
+            leader.term
+        ));
+        let mut works = self.begin_load().await?;
+        self.phase("load");
+        let began = Instant::now();
+        let load = async {
+            tokio::time::sleep_until((began + self.plan.time).into()).await;
+            Ok(())
+        };
+        let lanes = (0..self.plan.lanes).map(|lane| self.commit_lane(schedule, lane, began));
+        let lanes = async { futures::future::try_join_all(lanes).await.map(|_| ()) };
+        // The first fault that cannot be committed ends all: what others have broken is mended below.
+        let play = async { tokio::try_join!(lanes, load).map(|_| ()) };
+        let faults = tokio::select! {
+            faults = play => faults,
+            never = self.tell_progress() => match never {},
+        };
+        self.phase("heal");
+        let mended = self.cluster.mend().await;
+        self.site.simulator.rest().await?;
+        self.screen.say("load ends");
+        futures::future::join_all(works.iter_mut().map(|work| work.stop())).await;
+        // What stands in the way of a fault stands before whatever follows from a fault half done.
+        faults?;
+        mended?;
+        self.phase("wait");
+        let leader = self.cluster.observer.settled(self.cluster.whole).await?;
+        self.note(
+            "leader",
+            json!({"name": self.cluster.name(leader.position), "term": leader.term}),
+        );
+        self.is_live().await?;
+        let revision = self.cluster.observer.same_state(self.cluster.whole).await?;
+        self.screen
+            .say(&format!("whole: all nodes hold the same at revision {revision}"));
+        self.phase("last-reads");
+        let reads = works.iter_mut().map(|work| work.last_reads());
+        futures::future::try_join_all(reads).await?;
+        let of_ecs = self.plan.workloads.iter().any(|workload| workload.is_of_ecs());
+        if of_ecs {
+            self.cluster.ecs.still(self.cluster.whole).await?;
+        }
+        let revision = self.cluster.observer.same_state(self.cluster.whole).await?;
+        self.note("revision", json!(revision));
+        self.phase("end");
+        truth::keep(&self.site.http, &self.site.nodes, &self.folder, revision).await?;
+        if of_ecs {
+            self.keep_ecs().await?;
+        }
+        for work in &mut works {
+            work.end(revision).await?;
+        }
+        self.screen.say("last reads are done");
+        Ok(())
+    }
+
+    /// What ECS knows, and what the state shows of it.
+    async fn keep_ecs(&self) -> Result<(), Broken> {
+        let memory = self.cluster.ecs.memory().await?;
+        let versions = eventually("lists of tasks and instances", self.site.last_read(), || {
+            versions(&self.site)
+        })
+        .await?;
+        let known = json!({"memory": memory, "versions": versions});
+        Ok(self.folder.write(&self.folder.ecs(), known.to_string())?)
+    }
+
+    async fn begin_load(&self) -> Result<Vec<Box<dyn Work>>, WorkloadError> {
+        let workloads = &self.plan.workloads;
+        let mut works = Vec::new();
+        for (workload, per_second) in workloads.iter().zip(shares(workloads, self.plan.per_second)) {
+            works.push(workload.begin(&self.site, per_second).await?);
+            self.screen.say(&format!(
+                "{} begins: {per_second} a second, {}",
+                workload.word(),
+                workload.title()
+            ));
+        }
+        Ok(works)
+    }
+
+    /// The faults of one lane, each at its time or as soon as the one before is over. What would begin after the load's end is left out.
+    async fn commit_lane(&self, schedule: &Schedule, lane: usize, began: Instant) -> Result<(), Broken> {
+        for fault in schedule.faults.iter().filter(|fault| fault.lane == lane) {
+            tokio::time::sleep_until((began + fault.at).into()).await;
+            if began.elapsed() + fault.lasts > self.plan.time {
+                self.screen.say(&format!(
+                    "left out, it is too late: {} {}",
+                    fault.nemesis.word(),
+                    fault.target.word()
+                ));
+                self.too_late(fault);
+                continue;
+            }
+            match commit(&self.cluster, &self.recorder, fault).await {
+                Ok(committed) => self.keep(committed)?,
+                Err(error) => {
+                    self.screen
+                        .say(&format!("fault {} cannot be committed: {error}", fault.number));
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn too_late(&self, fault: &Fault) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = seen.entry("too_late").or_insert_with(|| json!([]));
+        if let Value::Array(all) = all {
+            all.push(json!({"number": fault.number, "nemesis": fault.nemesis.word()}));
+        }
+    }
+
+    fn keep(&self, committed: Committed) -> Result<(), FolderError> {
+        let Fault { nemesis, target, .. } = committed.fault;
+        let word = if committed.effect.seen { "" } else { "NO EFFECT: " };
+        self.screen.say(&format!(
+            "{} {} ({}): {word}{}",
+            nemesis.word(),
+            target.word(),
+            committed.nodes.join(", "),
+            committed.effect.evidence.join("; ")
+        ));
+        let mut all = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(committed);
+        all.sort_by_key(|one| one.began_ns);
+        // Few: the whole file is written each time, so that it is there however the run ends.
+        let lines: String = all.iter().map(|one| format!("{}\n", one.to_json())).collect();
+        self.folder.write(&self.folder.faults(), lines)
+    }
+
+    async fn tell_progress(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(TELL_INTERVAL).await;
+            let tally = self.recorder.tally();
+            self.screen.say(&format!(
+                "{} operations: {} ok, {} failed, {} unknown",
+                tally.total(),
+                tally.ok,
+                tally.failed,
+                tally.unknown
+            ));
+        }
+    }
+
+    /// A whole cluster takes writes, on every node.
+    async fn is_live(&self) -> Result<(), NotInTime> {
+        let within = LIVE * self.plan.patience;
+        let mut worker = Worker::new(&self.site, "live", 0, Arc::new(Pace::new(1)));
+        let (began, mut done, mut last) = (Instant::now(), 0, String::new());
+        while done < LIVE_WRITES {
+            if began.elapsed() > within {
+                return Err(NotInTime {
+                    what: format!("{LIVE_WRITES} writes on a whole cluster"),
+                    within,
+                    last: format!("{done} are acknowledged; {last}"),
+                });
+            }
+            let node = done % self.site.nodes.len();
+            let value = worker.fresh();
+            let call = Call {
+                function: "write",
+                key: format!("live/{done}"),
+                value: value.clone(),
+                ..Call::default()
+            };
+            let ask = Ask::put(
+                format!("/v2/kv/{}", call.key),
+                value.as_str().unwrap_or_default(),
+                LIVE_WRITE,
+            );
+            let written = worker.write(node, call, ask, |reply| {
+                End::ok(value.clone(), Some(reply.mod_revision))
+            });
+            match written.await.reply {
+                Some(_) => done += 1,
+                None => last = format!("{} did not take one", self.cluster.name(node)),
+            }
+        }
+        self.note("live_writes_ms", json!(began.elapsed().as_millis() as u64));
+        Ok(())
+    }
+
+    fn phase(&self, what: &str) {
+        let at_ns = self.recorder.event("run", what, Value::Null);
+        self.note(&format!("{what}_ns"), json!(at_ns));
+    }
+
+    fn note(&self, what: &str, value: Value) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(what.to_owned(), value);
+    }
+
+    /// `end.json`.
+    pub(super) fn end(&self, broken: Option<&Broken>) -> Value {
+        let mut end = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tally = self.recorder.tally();
+        end.insert(
+            "operations".to_owned(),
+            json!({"ok": tally.ok, "failed": tally.failed, "unknown": tally.unknown}),
+        );
+        if let Some(broken) = broken {
+            self.screen.say(&format!("broken off: {broken}"));
+            let key = if broken.is_verdict() { "violation" } else { "obstacle" };
+            end.insert(key.to_owned(), json!(broken.to_string()));
+        }
+        Value::Object(end)
+    }
+
+    pub(super) fn flush(&self) -> Result<(), RunError> {
+        self.recorder.flush().map_err(|source| RunError::History {
+            path: self.folder.history(),
+            source,
+        })
+    }
+}
