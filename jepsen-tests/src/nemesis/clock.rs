@@ -8,18 +8,18 @@ use rand::seq::IndexedRandom;
 use super::act::Act;
 use super::clocks::Clocks;
 use super::{Cluster, Effect, NemesisError};
-use crate::workload::http::Ask;
 
 /// How far a clock jumps, seconds, forwards or back: a correction, a wrong zone, a dead battery.
 const JUMPS_S: [i64; 5] = [2, 60, 3_600, 86_400, 30 * 86_400];
 /// A clock that goes to and fro does so after so long, milliseconds.
 const STROBE_MS: std::ops::Range<u64> = 100..400;
-/// How long a node may take to tell its time.
-const ANSWER: Duration = Duration::from_secs(1);
-/// What it tells may be off by so much for other reasons, seconds.
+/// What a container tells may be off by so much for other reasons, seconds.
 const TOLERANCE_S: i64 = 1;
-/// How often it is asked.
+/// How often it is asked, and after how long again: it may not run at the moment.
 const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(200);
+/// Asks a container for its time, which is its node's where the same library is in its process.
+const ASK: &str = "grep -c libfaketime /proc/1/maps; date +%s";
 
 /// The clocks jump, stay, and jump back.
 pub(super) async fn jump(cluster: &Cluster, clocks: &Clocks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
@@ -81,53 +81,27 @@ fn told(cluster: &Cluster, positions: &[usize], seen: bool, what: String) -> Eff
     }
 }
 
-/// Whether a node tells a time that is off by about so much. One that does not run tells none.
+/// Whether a node's process has its time from us, and the time in its container is off by so much. One that does not run tells none.
 async fn is_off(cluster: &Cluster, position: usize, by_s: i64) -> bool {
     for _ in 0..TRIES {
-        let answer = cluster
-            .http
-            .open(&cluster.nodes[position], &Ask::get("/livez", ANSWER))
-            .await;
-        let date = answer.ok().and_then(|answer| {
-            let date = answer.headers().get("date")?.to_str().ok()?.to_owned();
-            epoch_s(&date)
-        });
-        let now_s = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        let off_s = date.zip(i64::try_from(now_s).ok()).map(|(date, now)| date - now);
-        if off_s.is_some_and(|off_s| (off_s - by_s).abs() <= TOLERANCE_S) {
-            return true;
+        if let Some((faked, time_s)) = time_of(cluster, position).await {
+            let now_s = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            let off_s = time_s - i64::try_from(now_s).unwrap_or(i64::MAX);
+            return faked && (off_s - by_s).abs() <= TOLERANCE_S;
         }
-        tokio::time::sleep(ANSWER / 10).await;
+        tokio::time::sleep(PAUSE).await;
     }
     false
 }
 
-/// Seconds since 1970 of `Mon, 23 Nov 2026 04:18:49 GMT`.
-fn epoch_s(date: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let words: Vec<&str> = date.split_whitespace().collect();
-    let [_, day, month, year, time, "GMT"] = words[..] else {
-        return None;
-    };
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    let text = format!("{year}-{month:02}-{day}T{time}Z");
-    i64::try_from(crate::suite::epoch_ns(&text)? / 1_000_000_000).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As servers write it.
-    #[test]
-    fn dates_are_read() {
-        assert_eq!(epoch_s("Thu, 01 Jan 1970 00:00:10 GMT"), Some(10));
-        assert_eq!(epoch_s("Mon, 23 Nov 2026 02:55:24 GMT"), Some(1_795_402_524));
-        assert_eq!(epoch_s("yesterday"), None);
-    }
+/// Whether the library is in the node's process, and the time, seconds since 1970.
+async fn time_of(cluster: &Cluster, position: usize) -> Option<(bool, i64)> {
+    let container = cluster.container(position).await.ok()?;
+    let said = cluster.compose.shell(&container, None, ASK, &[]).await.ok()?;
+    let mut words = said.split_whitespace();
+    let maps: u32 = words.next()?.parse().ok()?;
+    Some((maps > 0, words.next()?.parse().ok()?))
 }

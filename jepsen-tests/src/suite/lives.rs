@@ -65,7 +65,7 @@ pub fn note(history: &mut History, function: &str, lives: &[(String, Starts)], z
 }
 
 /// Nanoseconds since 1970 of `2026-11-23T02:55:24.677676554Z`.
-pub fn epoch_ns(text: &str) -> Option<u64> {
+fn epoch_ns(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers = |text: &str, separator: char| -> Option<Vec<u64>> {
         text.split(separator).map(|part| part.parse().ok()).collect()

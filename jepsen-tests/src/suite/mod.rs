@@ -24,7 +24,6 @@ pub use collect::CollectError;
 pub use folder::{Folder, FolderError};
 pub use judge::judge;
 pub use judgement::{Check, Judgement};
-pub use lives::epoch_ns;
 pub use plan::Plan;
 pub use recorder::{Call, End, Process, Recorder, Tally};
 pub use report::report;
