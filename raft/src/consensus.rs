@@ -229,8 +229,16 @@ impl Consensus {
             Consistency::Linearizable => {
                 let index = self.read_index(Asker::Caller, until, deadline).await?;
                 let wanted = index.revision.max(min_revision);
-                self.wait_applied(index.position, min_revision, wanted, until, deadline)
-                    .await
+                let began = Instant::now();
+                tokio::select! {
+                    biased;
+                    point = self.wait_applied(index.position, min_revision, wanted, until, deadline) => point,
+                    () = self.catches_up() => Err(ReadError::Behind {
+                        current: self.node().store.progress().borrow().revision,
+                        wanted,
+                        waited: began.elapsed(),
+                    }),
+                }
             }
             Consistency::Stale { max } => {
                 if self.node().engine.get().is_none() {
@@ -268,6 +276,18 @@ impl Consensus {
                     }
                 }
                 Err(_) => return Err(ReadError::NoLeader { waited }),
+            }
+        }
+    }
+
+    /// Returns once this node is seen to be far behind: its state has not been as new as any for as long as a round may take, nor becomes so
+    /// within another one. It replays its log then, or installs a snapshot, for nobody knows how long: who reads is better served by another.
+    async fn catches_up(&self) {
+        let moment = self.node().round_deadline();
+        loop {
+            blox_runtime::time::sleep(moment).await;
+            if self.staleness().is_none_or(|age| age > moment) {
+                return;
             }
         }
     }

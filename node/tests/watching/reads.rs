@@ -315,6 +315,35 @@ async fn linearizable(cluster: &Cluster, node: usize, key: &str) -> Answer {
     .await
 }
 
+/// A node that does not keep up says so within two rounds (at the slower times of these tests some four seconds), long before its deadline: who reads
+/// linearizably is better served by another node. It answers again as soon as it has caught up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_behind_says_so() {
+    let mut cluster = Cluster::prepare(Cluster::directory(), None, "http://127.0.0.1:9", &[], "");
+    cluster.begin().await;
+    let leader = leader_among(&cluster, &[0, 1, 2]).await;
+    let follower = (leader + 1) % cluster.nodes.len();
+    assert_eq!(linearizable(&cluster, follower, "k").await.status, 404);
+    cluster.nodes[follower]
+        .set_failpoint("raft::before-apply", "pause")
+        .await;
+    let url = |node: usize| format!("{}/v2/kv/k", cluster.nodes[node].url());
+    let to_leader = url(leader);
+    let written = cluster
+        .client
+        .ask(Method::PUT, &to_leader, &[], Some(b"v".to_vec()))
+        .await;
+    assert!(written.expect("the test reaches it").is_success());
+    let began = Instant::now();
+    let answer = cluster.client.get(&url(follower)).await.expect("it answers");
+    let took = began.elapsed();
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("behind")));
+    assert!(took < REFUSED_MAX, "{took:?}");
+    cluster.nodes[follower].remove_failpoint("raft::before-apply").await;
+    let answer = linearizable(&cluster, follower, "k").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "v"));
+}
+
 async fn term_of(cluster: &Cluster, node: usize) -> u64 {
     let url = format!("{}/v2/cluster", cluster.nodes[node].url());
     let status = cluster.client.get_json(&url).await.expect("it answers");
