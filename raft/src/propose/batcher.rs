@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use blox_runtime::time::Instant;
 use blox_runtime::watch;
-use blox_store::FeatureLevel;
 use blox_store::proto::Outcome;
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
@@ -244,6 +243,11 @@ async fn write(node: &Node, leading: &Leading, mut commands: Vec<Bytes>) -> Answ
 /// once the feature level allows it; `return` writes it whatever the others know.
 fn newer_command(node: &Node) -> Option<Bytes> {
     fail::fail_point!("raft::newer-command", |mode: Option<String>| {
+        use blox_store::FeatureLevel;
+        /// The feature level after the newest.
+        const LEVEL_OF_NEWER_COMMAND: FeatureLevel = FeatureLevel::new(FeatureLevel::NEWEST.number() + 1);
+        /// `actor: "newer"` (field 1) and an operation that stands in no schema (field 1999, empty).
+        const NEWER_COMMAND: &[u8] = b"\x0a\x05newer\xfa\x7c\x00";
         let may_write = mode.as_deref() != Some("gated") || node.store.may_write(LEVEL_OF_NEWER_COMMAND);
         may_write.then(|| Bytes::from_static(NEWER_COMMAND))
     });
@@ -251,11 +255,6 @@ fn newer_command(node: &Node) -> Option<Bytes> {
     let _ = node;
     None
 }
-
-/// The feature level after the newest.
-const LEVEL_OF_NEWER_COMMAND: FeatureLevel = FeatureLevel::new(FeatureLevel::NEWEST.number() + 1);
-/// `actor: "newer"` (field 1) and an operation that stands in no schema (field 1999, empty).
-const NEWER_COMMAND: &[u8] = b"\x0a\x05newer\xfa\x7c\x00";
 
 /// Has the leader propose them.
 async fn forward(node: &Node, leader: (NodeId, &NodeInfo), commands: Vec<Bytes>, deadline: Duration) -> Answers {
