@@ -36,6 +36,7 @@ fi
 may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 if [ "${1:-}" = failover ]; then
   need iptables any_of /{usr/,}{s,}bin/iptables
+  need iproute2 any_of /{usr/,}{s,}bin/ip
   # A convenience: see fetch_boto3.
   if may_install; then need python3-venv python3 -c 'import ensurepip, venv'; fi
 fi

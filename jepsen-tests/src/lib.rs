@@ -7,7 +7,7 @@
 //! [`story`] puts it together: `make failover`.
 //!
 //! The campaign `make jepsen` has rooms of its own beside these: [`workload`] is what clients do, [`nemesis`] what is done to the cluster, [`suite`] a
-//! run from its seed to its verdict, [`check`] judges the run's files.
+//! run from its seed to its verdict, [`check`] judges the run's files, [`relay`] holds packets on their way.
 
 pub mod check;
 pub mod client;
@@ -24,6 +24,7 @@ pub mod observe;
 pub mod own_scheduler;
 pub mod percentile;
 pub mod readiness;
+pub mod relay;
 pub mod report;
 pub mod screen;
 pub mod simulator;

@@ -11,7 +11,7 @@ use blox_jepsen_tests::nemesis::{self, Disks, Nemesis, Target};
 use blox_jepsen_tests::screen::Screen;
 use blox_jepsen_tests::suite::{self, Folder, Judgement, Plan, Wanted};
 use blox_jepsen_tests::workload::Workload;
-use blox_jepsen_tests::{check, command, compose};
+use blox_jepsen_tests::{check, command, compose, relay};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,6 +42,9 @@ enum Verb {
     Check(Check),
     /// Writes a run's registers and lists as EDN, for Knossos and elle-cli.
     Edn(Edn),
+    /// Holds packets in the network namespace that it is started in.
+    #[command(hide = true)]
+    Relay(relay::Order),
 }
 
 #[derive(clap::Args)]
@@ -153,6 +156,7 @@ async fn main() -> ExitCode {
         }
         Verb::Check(arguments) => judge(&arguments),
         Verb::Edn(arguments) => edn(&arguments),
+        Verb::Relay(order) => relay::run(order).await.map(|()| VALID).map_err(Into::into),
     };
     match done {
         Ok(code) => ExitCode::from(code),

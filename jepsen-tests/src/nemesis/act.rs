@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Cluster, Effect, Fault, Nemesis, NemesisError, clock, damage, disk, launch, logs, member, memory, network, process,
+    Cluster, Effect, Fault, Nemesis, NemesisError, clock, damage, disk, lag, launch, logs, member, memory, network,
+    process,
 };
 use crate::check::history::Phase;
 use crate::suite::Recorder;
@@ -113,6 +114,7 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
         seen_ns: None,
         mended_ns: None,
     };
+    let _present = cluster.company.join();
     let ordered_ns = recorder.clock().now_ns();
     let effect = match done(cluster, &mut act).await {
         Err(NemesisError::NoEffect(instead)) => Effect::none(instead),
@@ -146,6 +148,7 @@ async fn done(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisErr
         Nemesis::Pause => process::pause(cluster, act).await,
         Nemesis::Term => process::term(cluster, act).await,
         Nemesis::Flap => network::flap(cluster, act).await,
+        Nemesis::Delay | Nemesis::Reorder => lag::lag(cluster, act).await,
         Nemesis::Launch => launch::struck(cluster, act).await,
         Nemesis::Partition | Nemesis::Isolate | Nemesis::Halves | Nemesis::Ring | Nemesis::Cut | Nemesis::Loss => {
             network::partition(cluster, act).await

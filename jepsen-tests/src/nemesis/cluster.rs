@@ -7,7 +7,7 @@ use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Clocks, Disks, Links, NemesisError, Target};
+use super::{Clocks, Company, Disks, Links, NemesisError, Relays, Target};
 use crate::client::Node;
 use crate::command;
 use crate::compose::{Compose, Container, SERVICES};
@@ -34,6 +34,10 @@ pub struct Cluster {
     pub ecs: Ecs,
     /// What is cut.
     pub links: Links,
+    /// What is late.
+    pub relays: Relays,
+    /// How many faults there are.
+    pub company: Company,
     /// How long the cluster may take to be whole.
     pub whole: Duration,
     /// Where logs of containers are kept that are removed.
@@ -140,13 +144,14 @@ impl Cluster {
         reached.await.map_err(|late| late.last)
     }
 
-    /// Starts containers and sets the rules again that name them.
+    /// Starts containers, and sets the rules and the relays again that have to do with them.
     pub async fn start(&self, positions: &[usize]) -> Result<(), NemesisError> {
         let containers = self.containers(positions).await?;
         let all: Vec<&Container> = containers.iter().collect();
         self.compose.start(&all).await?;
         for position in positions {
             self.links.renew(&self.compose, self.name(*position)).await?;
+            self.relays.renew(&self.compose, self.name(*position)).await?;
         }
         Ok(())
     }
@@ -177,8 +182,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Undoes whatever a fault may have left: rules, pauses, full and frozen disks, containers that do not run.
+    /// Undoes whatever a fault may have left: relays, rules, pauses, full and frozen disks, containers that do not run.
     pub async fn mend(&self) -> Result<(), NemesisError> {
+        self.relays.end_all().await?;
         self.links.mend_all(&self.compose).await?;
         for position in 0..self.nodes.len() {
             if let Some(clocks) = &self.clocks {

@@ -159,7 +159,7 @@ fn receivers(links: &[Link]) -> Vec<String> {
 }
 
 /// The containers at both ends, as they are now; one that is gone is left out.
-async fn containers_of(compose: &Compose, links: &[Link]) -> Result<BTreeMap<String, Container>, LinkError> {
+pub(super) async fn containers_of(compose: &Compose, links: &[Link]) -> Result<BTreeMap<String, Container>, LinkError> {
     let mut services: Vec<&str> = links.iter().flat_map(|link| [link.from.as_str(), &link.to]).collect();
     services.sort_unstable();
     services.dedup();
@@ -225,7 +225,7 @@ async fn run(
     }
 }
 
-async fn has_ended(compose: &Compose, container: &Container) -> bool {
+pub(super) async fn has_ended(compose: &Compose, container: &Container) -> bool {
     let now = compose.inspect(&container.id).await;
     now.map_or(true, |now| now.pid != container.pid)
 }

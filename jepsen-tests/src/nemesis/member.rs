@@ -34,6 +34,7 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
     mends();
     cluster.compose.create(&name).await?;
     cluster.links.renew(&cluster.compose, &name).await?;
+    cluster.relays.renew(&cluster.compose, &name).await?;
     let ask = Ask::get("/v2/members", ANSWER);
     eventually(
         &format!("{name}, empty, to ask to be taken in"),

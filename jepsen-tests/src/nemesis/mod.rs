@@ -5,9 +5,11 @@ mod act;
 mod clock;
 mod clocks;
 mod cluster;
+mod company;
 pub mod damage;
 mod disk;
 mod disks;
+mod lag;
 mod launch;
 mod links;
 mod logs;
@@ -15,6 +17,7 @@ mod member;
 mod memory;
 mod network;
 mod process;
+mod relays;
 
 use std::time::Duration;
 
@@ -23,8 +26,10 @@ use clap::ValueEnum;
 pub use act::{Committed, commit};
 pub use clocks::{ClockError, Clocks, library as clock_library};
 pub use cluster::Cluster;
+pub use company::Company;
 pub use disks::{DiskError, Disks, remove_all as remove_disks};
 pub use links::{LinkError, Links};
+pub use relays::{Lag, Relays, RelaysError, Told};
 
 use crate::command::CommandError;
 use crate::compose::ComposeError;
@@ -55,6 +60,10 @@ pub enum Nemesis {
     Flap,
     /// Some packets between nodes are dropped.
     Loss,
+    /// Packets between nodes are late.
+    Delay,
+    /// Packets between nodes overtake each other, and some come twice.
+    Reorder,
     /// The leader is killed, paused or cut off while a StartTask of its own is under way.
     Launch,
     /// Less memory than it has taken.
@@ -112,6 +121,9 @@ pub enum NemesisError {
     /// Rules cannot be set.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Relays cannot be driven.
+    #[error(transparent)]
+    Relays(#[from] RelaysError),
     /// Disks cannot be driven.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -158,7 +170,7 @@ impl Effect {
 
 impl Nemesis {
     /// Those that can be committed by themselves, in the order of the documentation.
-    pub const ALL: [Nemesis; 23] = [
+    pub const ALL: [Nemesis; 25] = [
         Nemesis::Kill,
         Nemesis::Pause,
         Nemesis::Term,
@@ -168,6 +180,8 @@ impl Nemesis {
         Nemesis::Cut,
         Nemesis::Flap,
         Nemesis::Loss,
+        Nemesis::Delay,
+        Nemesis::Reorder,
         Nemesis::Launch,
         Nemesis::Memory,
         Nemesis::Replace,
@@ -200,6 +214,8 @@ impl Nemesis {
             Nemesis::Cut => "cut",
             Nemesis::Flap => "flap",
             Nemesis::Loss => "loss",
+            Nemesis::Delay => "delay",
+            Nemesis::Reorder => "reorder",
             Nemesis::Launch => "launch",
             Nemesis::Memory => "memory",
             Nemesis::Replace => "replace",
@@ -230,6 +246,8 @@ impl Nemesis {
             Nemesis::Cut => "one direction of one link is cut",
             Nemesis::Flap => "cut off and back, again and again",
             Nemesis::Loss => "some packets between nodes are dropped",
+            Nemesis::Delay => "packets between nodes are late",
+            Nemesis::Reorder => "packets overtake each other, some come twice",
             Nemesis::Launch => "struck while a StartTask is under way",
             Nemesis::Memory => "less memory than it has taken",
             Nemesis::Replace => "lost with its disk, and replaced",
@@ -255,7 +273,7 @@ impl Nemesis {
             Nemesis::Isolate | Nemesis::Flap | Nemesis::Clock | Nemesis::Strobe => {
                 &[One, Leader, Minority, Majority, All]
             }
-            Nemesis::Loss => &[One, Leader, All],
+            Nemesis::Loss | Nemesis::Delay | Nemesis::Reorder => &[One, Leader, All],
             Nemesis::Halves | Nemesis::Cut | Nemesis::Partition => &[One, Leader],
             Nemesis::Ring => &[All],
             Nemesis::Launch => &[Leader],
@@ -264,6 +282,11 @@ impl Nemesis {
             Nemesis::DiskSlow => &[One, Leader, All],
             Nemesis::Replace | Nemesis::BitFlip | Nemesis::Truncate | Nemesis::Zero => &[One, Leader],
         }
+    }
+
+    /// It needs relays in the containers' networks.
+    pub fn needs_relays(self) -> bool {
+        matches!(self, Nemesis::Delay | Nemesis::Reorder)
     }
 
     /// It needs clocks that can be set.
@@ -285,6 +308,7 @@ impl Nemesis {
             Nemesis::Kill | Nemesis::Term => (0.5, 5.0),
             Nemesis::Pause | Nemesis::Launch => (1.0, 7.0),
             Nemesis::Flap | Nemesis::Loss | Nemesis::Memory | Nemesis::DiskSlow => (5.0, 10.0),
+            Nemesis::Delay | Nemesis::Reorder => (5.0, 10.0),
             Nemesis::Clock | Nemesis::Strobe => (3.0, 8.0),
             Nemesis::PowerCut | Nemesis::ReadOnly => (0.5, 3.0),
             Nemesis::DiskFull | Nemesis::DiskHang | Nemesis::LogBlock => (2.0, 6.0),
@@ -296,12 +320,7 @@ impl Nemesis {
 }
 
 /// What is not there yet, by its name to come, and what it will need.
-pub const LATER: [(&str, &str); 4] = [
-    (
-        "delay",
-        "packets that are late: a relay between peers, since this kernel may have no netem",
-    ),
-    ("reorder", "packets that overtake each other: the same relay"),
+pub const LATER: [(&str, &str); 2] = [
     (
         "fsync-error",
         "EIO from one sync: a file system of ours (FUSE); `read-only` fails syncs with EROFS",

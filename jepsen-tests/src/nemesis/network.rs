@@ -169,7 +169,7 @@ fn ring(names: &[String], order: &[usize]) -> (Vec<Link>, String) {
 }
 
 /// One direction between two nodes.
-fn cut(names: &[String], chosen: usize, peer: usize, outward: bool) -> (Vec<Link>, String) {
+pub(super) fn cut(names: &[String], chosen: usize, peer: usize, outward: bool) -> (Vec<Link>, String) {
     let (from, to) = if outward { (chosen, peer) } else { (peer, chosen) };
     let told = format!("{} and {}, this way only", names[from], names[to]);
     (vec![link(&names[from], &names[to])], told)

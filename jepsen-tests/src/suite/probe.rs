@@ -1,5 +1,7 @@
 //! What this machine can do to a cluster. What it cannot is left out, by name and with its reason: never silently.
 
+use std::path::Path;
+
 use crate::command;
 use crate::nemesis::{Nemesis, clock_library};
 
@@ -9,6 +11,9 @@ const DISK_PROGRAMS: [&str; 5] = ["losetup", "mkfs.ext4", "e2fsck", "fsfreeze", 
 const LOG_PROGRAMS: [&str; 1] = ["setsid"];
 /// Programs that broken links need.
 const LINK_PROGRAMS: [&str; 2] = ["iptables", "nsenter"];
+/// Programs and the device that relays need, beside root.
+const RELAY_PROGRAMS: [&str; 2] = ["ip", "nsenter"];
+const RELAY_DEVICE: &str = "/dev/net/tun";
 
 /// Why a fault cannot be committed here; `None`: it can.
 pub async fn missing(nemesis: Nemesis) -> Option<String> {
@@ -18,6 +23,15 @@ pub async fn missing(nemesis: Nemesis) -> Option<String> {
             return Some("only root can have Docker's reader stand still".to_owned());
         }
         return absent(&LOG_PROGRAMS).await;
+    }
+    if nemesis.needs_relays() {
+        if !is_root {
+            return Some("only root can put relays into a container's network".to_owned());
+        }
+        if !Path::new(RELAY_DEVICE).exists() {
+            return Some(format!("there is no {RELAY_DEVICE} (modprobe tun)"));
+        }
+        return absent(&RELAY_PROGRAMS).await;
     }
     if nemesis.needs_clocks() {
         let missing = || "there is no libfaketime (Debian has a package of that name)".to_owned();

@@ -15,7 +15,7 @@ use super::truth::{self, TruthError};
 use crate::client::Node;
 use crate::clock::{Clock, ns};
 use crate::compose::{Compose, Options, SERVICES};
-use crate::nemesis::{Clocks, Cluster, Committed, Disks, Fault, Links, NemesisError, commit};
+use crate::nemesis::{Clocks, Cluster, Committed, Company, Disks, Fault, Links, NemesisError, Relays, commit};
 use crate::observe::{NotInTime, Observer, eventually};
 use crate::screen::Screen;
 use crate::simulator::{Simulator, SimulatorError};
@@ -125,6 +125,8 @@ impl<'plan> Stage<'plan> {
                 http: site.http.clone(),
                 ecs: Ecs::of(&site.simulator)?,
                 links: Links::default(),
+                relays: Relays::default(),
+                company: Company::default(),
                 whole: WHOLE * plan.patience,
                 folder: folder.clone(),
                 image: plan.image.clone(),
