@@ -88,6 +88,12 @@ impl Act<'_> {
         self.tell(Phase::Ok, more)
     }
 
+    /// It cannot be committed, or not be mended: it has no end, and nothing is concluded from it.
+    fn breaks_off(&self, error: &NemesisError) {
+        let more = Map::from_iter([("error".to_owned(), json!(error.to_string()))]);
+        self.tell(Phase::Info, more);
+    }
+
     /// A line of the history. Faults of one name are told apart by their values.
     fn tell(&self, phase: Phase, more: Map<String, Value>) -> u64 {
         let Fault {
@@ -115,16 +121,21 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
         mended_ns: None,
     };
     let _present = cluster.company.join();
-    let ordered_ns = recorder.clock().now_ns();
     let effect = match done(cluster, &mut act).await {
         Err(NemesisError::NoEffect(instead)) => Effect::none(instead),
-        effect => effect?,
+        Err(error) => {
+            act.breaks_off(&error);
+            return Err(error);
+        }
+        Ok(effect) => effect,
     };
+    // What ended before it had begun had no effect, and that must be read from the history too.
+    let began_ns = act.began_ns.unwrap_or_else(|| act.tell(Phase::Invoke, Map::new()));
     let ended_ns = act.ends(&effect);
     Ok(Committed {
         fault: fault.clone(),
         nodes: act.nodes,
-        began_ns: act.began_ns.unwrap_or(ordered_ns),
+        began_ns,
         seen_ns: act.seen_ns.filter(|_| effect.seen),
         mended_ns: act.mended_ns.unwrap_or(ended_ns),
         ended_ns,
