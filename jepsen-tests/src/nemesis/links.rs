@@ -1,9 +1,10 @@
 //! Links between containers, cut or lossy in one direction each: rules at the receiver, in its own network namespace, so that clients go on reaching it.
 //!
 //! Each fault has a chain of its own, so that several may stand at once. A container that is started again has an empty namespace and perhaps another
-//! address: [`Links::renew`] sets its rules again.
+//! address: [`Links::renew`] sets its rules again where we have started it, [`Links::refresh`] where Docker has.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use tokio::sync::Mutex;
 
@@ -46,6 +47,19 @@ struct Broken {
     probability: Option<f64>,
     /// Dropped by rules that are gone.
     dropped: u64,
+    /// The first process of each container at either end when rules were set last; 0: it did not run.
+    processes: BTreeMap<String, u64>,
+    /// The rules that stand, by receiver.
+    stands: BTreeMap<String, Stand>,
+}
+
+/// Rules of one fault at one receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stand {
+    /// In the network of this process.
+    pid: u64,
+    /// Whose packets are dropped.
+    addresses: Vec<String>,
 }
 
 /// What is broken at the moment, by the number of its fault.
@@ -68,12 +82,10 @@ impl Links {
             links,
             probability,
             dropped: 0,
+            processes: BTreeMap::new(),
+            stands: BTreeMap::new(),
         });
-        let containers = containers_of(compose, &broken.links).await?;
-        let sets = receivers(&broken.links).into_iter();
-        let sets = sets.map(|receiver| set(compose, fault, broken, &containers, receiver));
-        futures::future::try_join_all(sets).await?;
-        Ok(())
+        set(compose, fault, broken).await
     }
 
     /// Sends a packet over each of a fault's links, so that there is one to be dropped where nobody talks at the moment.
@@ -126,19 +138,23 @@ impl Links {
     pub async fn renew(&self, compose: &Compose, service: &str) -> Result<(), LinkError> {
         let mut all = self.broken.lock().await;
         for (fault, broken) in all.iter_mut() {
-            let touched = |link: &&Link| link.from == service || link.to == service;
-            let links: Vec<Link> = broken.links.iter().filter(touched).cloned().collect();
-            if links.is_empty() {
-                continue;
+            if broken
+                .links
+                .iter()
+                .any(|link| link.from == service || link.to == service)
+            {
+                set(compose, *fault, broken).await?;
             }
-            // Setting rules anew sets their counts to nothing.
-            broken.dropped += count(compose, broken, &count_script(*fault)).await?;
-            let containers = containers_of(compose, &broken.links).await?;
-            let sets = receivers(&broken.links).into_iter();
-            let sets = sets.map(|receiver| set(compose, *fault, broken, &containers, receiver));
-            futures::future::try_join_all(sets).await?;
         }
         Ok(())
+    }
+
+    /// Sets a fault's rules anew wherever a container has another process than when they were set: Docker starts by itself what ends by itself.
+    pub async fn refresh(&self, compose: &Compose, fault: u32) -> Result<(), LinkError> {
+        match self.broken.lock().await.get_mut(&fault) {
+            Some(broken) if !broken.processes.values().all(|pid| lives(*pid)) => set(compose, fault, broken).await,
+            _ => Ok(()),
+        }
     }
 
     /// Mends whatever is still broken.
@@ -175,22 +191,64 @@ pub(super) async fn containers_of(compose: &Compose, links: &[Link]) -> Result<B
     Ok(containers.into_iter().flatten().collect())
 }
 
-/// Sets all rules of a fault at one receiver, in place of those that stand there.
-async fn set(
-    compose: &Compose,
-    fault: u32,
-    broken: &Broken,
-    containers: &BTreeMap<String, Container>,
-    receiver: String,
-) -> Result<(), LinkError> {
-    let senders = broken.links.iter().filter(|link| link.to == receiver);
-    // One that does not run has no address: it gets its rule when it is started.
-    let addresses = senders
-        .filter_map(|link| containers.get(&link.from))
-        .flat_map(|one| one.addresses.clone());
-    let script = break_script(fault, &addresses.collect::<Vec<_>>(), broken.probability);
-    run(compose, &receiver, containers.get(&receiver), &script).await?;
+/// Sets all rules of a fault where they do not stand already as they must.
+async fn set(compose: &Compose, fault: u32, broken: &mut Broken) -> Result<(), LinkError> {
+    let containers = containers_of(compose, &broken.links).await?;
+    broken.processes = processes(&broken.links, &containers);
+    let changed = changed(&broken.links, &containers, &broken.stands);
+    let probability = broken.probability;
+    let sets = changed.iter().map(|(receiver, wanted)| {
+        // Setting rules anew sets their counts to nothing.
+        let rules = break_script(fault, &wanted.addresses, probability);
+        let script = format!("{}\n{rules}", count_script(fault));
+        let container = containers.get(receiver);
+        async move { run(compose, receiver, container, &script).await }
+    });
+    let said = futures::future::try_join_all(sets).await?;
+    broken.dropped += said.iter().map(|said| sum_of_packets(said)).sum::<u64>();
+    broken.stands.extend(changed);
     Ok(())
+}
+
+/// The processes at both ends; 0: it does not run.
+fn processes(links: &[Link], containers: &BTreeMap<String, Container>) -> BTreeMap<String, u64> {
+    let ends = links.iter().flat_map(|link| [&link.from, &link.to]);
+    ends.map(|service| {
+        (
+            service.clone(),
+            containers.get(service).map_or(0, |container| container.pid),
+        )
+    })
+    .collect()
+}
+
+/// Receivers that run without the rules that they must have, and those rules.
+fn changed(
+    links: &[Link],
+    containers: &BTreeMap<String, Container>,
+    stands: &BTreeMap<String, Stand>,
+) -> BTreeMap<String, Stand> {
+    let wanted = receivers(links).into_iter().filter_map(|receiver| {
+        let pid = containers.get(&receiver)?.pid;
+        let senders = links.iter().filter(|link| link.to == receiver);
+        // One that does not run has no address: it gets its rule when it is started.
+        let addresses = senders
+            .filter_map(|link| containers.get(&link.from))
+            .flat_map(|one| one.addresses.clone());
+        let stand = Stand {
+            pid,
+            addresses: addresses.collect(),
+        };
+        (pid > 0).then_some((receiver, stand))
+    });
+    wanted
+        .filter(|(receiver, wanted)| stands.get(receiver) != Some(wanted))
+        .collect()
+}
+
+/// A process is there.
+fn lives(pid: u64) -> bool {
+    pid > 0 && PathBuf::from(format!("/proc/{pid}")).exists()
 }
 
 /// Runs a script at all receivers that says what its rules have dropped; the sum.
@@ -296,6 +354,46 @@ mod tests {
             to: to.to_owned(),
         };
         assert_eq!(receivers(&[link("a", "c"), link("a", "b"), link("b", "c")]), ["b", "c"]);
+    }
+
+    /// Rules are set where a process or an address is another one, and only there; who does not run gets none, and is none's sender.
+    #[test]
+    fn rules_are_set_where_they_must_be() {
+        let link = |from: &str, to: &str| Link {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        let container = |pid: u64, address: &str| Container {
+            id: String::new(),
+            status: String::new(),
+            exit_code: 0,
+            pid,
+            addresses: Vec::from_iter((pid > 0).then(|| address.to_owned())),
+        };
+        let links = [link("a", "b"), link("b", "a"), link("c", "b")];
+        let mut containers = BTreeMap::from([
+            ("a".to_owned(), container(10, "10.0.0.1")),
+            ("b".to_owned(), container(20, "10.0.0.2")),
+        ]);
+        let first = changed(&links, &containers, &BTreeMap::new());
+        assert_eq!(first["b"].addresses, ["10.0.0.1"], "c is being made anew");
+        assert_eq!(processes(&links, &containers)["c"], 0);
+        assert!(changed(&links, &containers, &first).is_empty());
+        containers.insert("c".to_owned(), container(30, "10.0.0.3"));
+        let second = changed(&links, &containers, &first);
+        assert_eq!(second.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(second["b"].addresses, ["10.0.0.1", "10.0.0.3"]);
+        containers.insert("a".to_owned(), container(11, "10.0.0.1"));
+        let third = changed(&links, &containers, &first);
+        assert_eq!((third.len(), third["a"].pid), (2, 11));
+        containers.insert("a".to_owned(), container(0, ""));
+        assert_eq!(changed(&links, &containers, &first)["b"].addresses, ["10.0.0.3"]);
+    }
+
+    /// This process runs, and none has the number 0.
+    #[test]
+    fn processes_are_looked_for() {
+        assert!(lives(std::process::id().into()) && !lives(0));
     }
 
     /// Rules count, headings do not.
