@@ -275,7 +275,7 @@ fn clean_up_after_panic(plan: &Plan) {
 /// Without faults.
 fn plan(usual: &Usual, folder: PathBuf) -> anyhow::Result<Plan> {
     Ok(Plan {
-        project: format!("blox-jepsen-{}", std::process::id()),
+        project: format!("{}{}", suite::PROJECT, std::process::id()),
         workloads: workloads(&usual.workload)?,
         wanted: Vec::new(),
         compose_file: usual.compose_file.clone(),
@@ -411,12 +411,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Ctrl-C or SIGTERM: the run is dropped, and its containers with it.
+/// Ctrl-C, SIGTERM, or a terminal that is gone: the run is dropped, and its containers with it.
 async fn interrupted() -> anyhow::Result<u8> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     tokio::select! {
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
         _ = interrupt.recv() => {}
     }
     eprintln!("stopped: containers, volumes and network are removed");

@@ -23,6 +23,8 @@ const STOP_SECONDS_MAX: &str = "30";
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const VOLUME_LABEL: &str = "com.docker.compose.volume";
+/// The label of containers that are not Compose's and live as long as one command: none outlives its project.
+const HELPER_LABEL: &str = "blox.jepsen-tests.project";
 
 /// The containers cannot be driven: no word about Blox.
 #[derive(Debug, thiserror::Error)]
@@ -268,6 +270,11 @@ impl Compose {
         Ok(lines(&command::run("docker", &words, &[]).await?))
     }
 
+    /// What containers beside Compose's are labelled with: `docker run --label`.
+    pub fn helper_label(&self) -> String {
+        format!("{HELPER_LABEL}={}", self.options.project)
+    }
+
     fn label(&self, label: &str) -> String {
         format!("label={label}={}", self.options.project)
     }
@@ -281,11 +288,14 @@ impl Drop for Compose {
 
 /// Removes a project's containers, volumes and networks. Waits: nothing of it is left when this returns, unless Docker itself fails, which is said.
 pub fn remove_all(project: &str) {
-    let filter = format!("label={PROJECT_LABEL}={project}");
-    for (list, remove) in [
-        (["ps", "-aq"].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
-        (&["volume", "ls", "-q"], &["volume", "rm", "--force"]),
-        (&["network", "ls", "-q"], &["network", "rm"]),
+    let of_project = format!("label={PROJECT_LABEL}={project}");
+    let helpers = format!("label={HELPER_LABEL}={project}");
+    let containers = ["rm", "--force", "--volumes"];
+    for (list, filter, remove) in [
+        (["ps", "-aq"].as_slice(), &helpers, containers.as_slice()),
+        (&["ps", "-aq"], &of_project, &containers),
+        (&["volume", "ls", "-q"], &of_project, &["volume", "rm", "--force"]),
+        (&["network", "ls", "-q"], &of_project, &["network", "rm"]),
     ] {
         let found = docker(list, &["--filter".to_owned(), filter.clone()]).unwrap_or_default();
         let found = lines(&found);
@@ -297,6 +307,19 @@ pub fn remove_all(project: &str) {
             );
         }
     }
+}
+
+/// All projects of which there is a container, a volume or a network on this machine, whoever made them.
+pub fn projects() -> Vec<String> {
+    let mut projects = Vec::new();
+    for list in [["ps", "-a"].as_slice(), &["volume", "ls"], &["network", "ls"]] {
+        let format = format!("{{{{.Label \"{PROJECT_LABEL}\"}}}}");
+        let found = docker(list, &["--format".to_owned(), format]).unwrap_or_default();
+        projects.extend(lines(&found));
+    }
+    projects.sort();
+    projects.dedup();
+    projects
 }
 
 /// For clean-up, where nothing may be awaited.

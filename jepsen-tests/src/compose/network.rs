@@ -36,9 +36,12 @@ impl Compose {
             return command::run("nsenter", &["-t", &pid, "-n", "sh", "-c", script], &[]).await;
         }
         let network = format!("container:{}", container.id);
+        let label = self.helper_label();
         let arguments = [
             "run",
             "--rm",
+            "--label",
+            &label,
             "--network",
             &network,
             "--cap-add",

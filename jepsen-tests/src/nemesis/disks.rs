@@ -62,9 +62,12 @@ pub struct Disks {
 }
 
 impl Disks {
+    /// What the name of a folder of disks ends with, behind its project's.
+    pub const SUFFIX: &str = "-disks";
+
     /// Where the disks of a project are; nothing is there unless they were made.
     pub fn root(folder: &Path, project: &str) -> PathBuf {
-        folder.join(format!("{project}-disks"))
+        folder.join(format!("{project}{}", Disks::SUFFIX))
     }
 
     /// Makes and mounts a disk a service, below a folder whose name is the project's.
@@ -149,6 +152,13 @@ impl Disks {
     pub async fn abort(&self, service: &str) -> Result<(), DiskError> {
         run("mount", &["-o", "remount,abort", &text(&self.of(service).mount)]).await?;
         Ok(())
+    }
+
+    /// Whether nothing can be written there: a file is tried beside the data. Of a disk that is neither full nor frozen.
+    pub async fn refuses(&self, service: &str) -> bool {
+        let tried = text(&self.of(service).mount.join("tried"));
+        let script = format!("touch '{tried}' && rm '{tried}'");
+        run("sh", &["-c", &script]).await.is_err()
     }
 
     /// From here on whoever writes or syncs waits.

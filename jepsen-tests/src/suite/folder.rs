@@ -41,6 +41,14 @@ pub enum FolderError {
         /// What is wrong.
         why: String,
     },
+    /// Something is mounted in it: removing it would empty that.
+    #[error("{path} is not emptied: {mounted} is mounted in it (`umount` it)")]
+    Mounted {
+        /// Which folder.
+        path: PathBuf,
+        /// What is mounted there.
+        mounted: PathBuf,
+    },
     /// The history.
     #[error("{path}: {source}")]
     History {
@@ -64,6 +72,12 @@ impl Folder {
             source,
         };
         if self.plan().exists() {
+            let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+            let whole = self.path.canonicalize().map_err(not_written)?;
+            if let Some(mounted) = mounted_below(&mounts, &whole) {
+                let path = self.path.clone();
+                return Err(FolderError::Mounted { path, mounted });
+            }
             std::fs::remove_dir_all(&self.path).map_err(not_written)?;
         }
         std::fs::create_dir_all(&self.path).map_err(not_written)
@@ -214,5 +228,41 @@ impl Folder {
             source,
         })?;
         History::read(BufReader::new(file)).map_err(|source| FolderError::History { path, source })
+    }
+}
+
+/// What is mounted in a folder, by `/proc/mounts` (proc(5): the second word is the place).
+fn mounted_below(mounts: &str, folder: &Path) -> Option<PathBuf> {
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    places
+        .map(Path::new)
+        .find(|place| place.starts_with(folder))
+        .map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whole names count.
+    #[test]
+    fn mounts_are_found() {
+        let mounts = "/dev/loop0 /runs/one/p-disks/node-1 ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n";
+        let found = |folder: &str| mounted_below(mounts, Path::new(folder));
+        assert_eq!(found("/runs/one"), Some(PathBuf::from("/runs/one/p-disks/node-1")));
+        assert_eq!((found("/runs/on"), found("/runs/two")), (None, None));
+    }
+
+    /// A run's folder is emptied, another is not.
+    #[test]
+    fn runs_are_emptied() {
+        let folder = Folder::open(std::env::temp_dir().join(format!("blox-folder-{}", std::process::id())));
+        folder.write(&folder.path().join("mine"), "1").expect("writable");
+        folder.begin_anew().expect("there");
+        assert!(folder.path().join("mine").exists());
+        folder.write(&folder.plan(), "{}").expect("writable");
+        folder.begin_anew().expect("emptied");
+        assert!(!folder.path().join("mine").exists());
+        std::fs::remove_dir_all(folder.path()).expect("removable");
     }
 }

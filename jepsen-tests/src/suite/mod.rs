@@ -17,6 +17,7 @@ mod report;
 mod run;
 mod schedule;
 mod stage;
+mod sweep;
 mod truth;
 
 pub use campaign::{Campaign, CampaignError, Part, campaign};
@@ -29,4 +30,5 @@ pub use recorder::{Call, End, Process, Recorder, Tally};
 pub use report::report;
 pub use run::{RunError, run};
 pub use schedule::{Schedule, Wanted, plan as schedule};
+pub use sweep::PROJECT;
 pub use truth::{Truth, TruthError, lines, word};

@@ -11,7 +11,7 @@ use super::overrides::{self, Needs, Settings};
 use super::plan::Plan;
 use super::schedule::{self, Schedule, Wanted};
 use super::stage::Stage;
-use super::{CollectError, chart, collect, probe};
+use super::{CollectError, chart, collect, probe, sweep};
 use crate::clock::Clock;
 use crate::compose::{ComposeError, SERVICES};
 use crate::nemesis::{ClockError, Clocks, DiskError, Disks, Fault, Nemesis};
@@ -56,6 +56,7 @@ pub enum RunError {
 /// Does the run and judges it.
 pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement, RunError> {
     let folder = Folder::open(&plan.folder);
+    sweep::sweep(&plan.project, &[&plan.scratch, &plan.folder]);
     folder.begin_anew()?;
     let (wanted, skipped) = possible(plan, screen).await;
     let schedule = schedule::plan(&wanted, plan.time, plan.seed, plan.lanes);
