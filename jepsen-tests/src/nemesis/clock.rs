@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 
 use super::act::Act;
 use super::clocks::Clocks;
+use super::process::Seen;
 use super::{Cluster, Effect, NemesisError};
 
 /// How far a clock jumps, seconds, forwards or back: a correction, a wrong zone, a dead battery.
@@ -23,42 +24,37 @@ const ASK: &str = "grep -c libfaketime /proc/1/maps; date +%s";
 
 /// The clocks jump, stay, and jump back.
 pub(super) async fn jump(cluster: &Cluster, clocks: &Clocks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let chosen = act.choose().await;
+    let held = act.take().await;
+    cluster.running(&held.positions).await?;
     let by_s = drawn(act);
-    act.begins(&chosen);
-    set(cluster, clocks, &chosen, by_s)?;
-    let mut seen = false;
-    for position in &chosen {
-        seen |= is_off(cluster, *position, by_s).await;
-    }
+    act.begins(&held.positions);
+    set(cluster, clocks, &held.positions, by_s)?;
+    let seen = are_off(cluster, &held.positions, by_s).await;
     act.hold().await;
     act.mends();
-    set(cluster, clocks, &chosen, 0)?;
-    Ok(told(cluster, &chosen, seen, format!("off by {by_s} s")))
+    set(cluster, clocks, &held.positions, 0)?;
+    Ok(Effect::of_all(seen))
 }
 
 /// The clocks jump to and fro.
 pub(super) async fn strobe(cluster: &Cluster, clocks: &Clocks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let chosen = act.choose().await;
+    let held = act.take().await;
+    cluster.running(&held.positions).await?;
     let by_s = drawn(act);
-    act.begins(&chosen);
-    set(cluster, clocks, &chosen, by_s)?;
-    let seen = is_off(cluster, chosen[0], by_s).await;
+    act.begins(&held.positions);
+    set(cluster, clocks, &held.positions, by_s)?;
+    let mut seen = are_off(cluster, &held.positions, by_s).await;
     let (began, mut times) = (Instant::now(), 1);
     while began.elapsed() < act.fault.lasts {
         let off_s = if times % 2 == 0 { by_s } else { 0 };
-        set(cluster, clocks, &chosen, off_s)?;
+        set(cluster, clocks, &held.positions, off_s)?;
         times += 1;
         tokio::time::sleep(Duration::from_millis(act.random.random_range(STROBE_MS))).await;
     }
     act.mends();
-    set(cluster, clocks, &chosen, 0)?;
-    Ok(told(
-        cluster,
-        &chosen,
-        seen,
-        format!("off by {by_s} s and right again, {times} times"),
-    ))
+    set(cluster, clocks, &held.positions, 0)?;
+    seen.push(Ok(format!("and right again, {times} times")));
+    Ok(Effect::of_all(seen))
 }
 
 fn drawn(act: &mut Act<'_>) -> i64 {
@@ -73,28 +69,38 @@ fn set(cluster: &Cluster, clocks: &Clocks, positions: &[usize], seconds: i64) ->
     Ok(())
 }
 
-fn told(cluster: &Cluster, positions: &[usize], seen: bool, what: String) -> Effect {
-    let but = if seen { "" } else { ", as nobody was seen to be" };
-    Effect {
-        seen,
-        evidence: vec![format!("the clocks of {} are {what}{but}", cluster.names(positions))],
+/// What was seen of each clock.
+async fn are_off(cluster: &Cluster, positions: &[usize], by_s: i64) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for position in positions {
+        let name = cluster.name(*position);
+        let off = is_off(cluster, *position, by_s).await;
+        seen.push(match off {
+            Ok(()) => Ok(format!("the clock of {name} is off by {by_s} s")),
+            Err(instead) => Err(format!("the clock of {name} is to be off by {by_s} s: {instead}")),
+        });
     }
+    seen
 }
 
 /// Whether a node's process has its time from us, and the time in its container is off by so much. One that does not run tells none.
-async fn is_off(cluster: &Cluster, position: usize, by_s: i64) -> bool {
+async fn is_off(cluster: &Cluster, position: usize, by_s: i64) -> Result<(), String> {
+    let mut last = String::new();
     for _ in 0..TRIES {
-        if let Some((faked, time_s)) = time_of(cluster, position).await {
-            let now_s = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs();
-            let off_s = time_s - i64::try_from(now_s).unwrap_or(i64::MAX);
-            return faked && (off_s - by_s).abs() <= TOLERANCE_S;
-        }
+        last = match time_of(cluster, position).await {
+            Some((faked, time_s)) => {
+                let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let off_s = time_s - i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
+                if faked && (off_s - by_s).abs() <= TOLERANCE_S {
+                    return Ok(());
+                }
+                format!("it is off by {off_s} s, the library in its process: {faked}")
+            }
+            None => "its container does not tell the time".to_owned(),
+        };
         tokio::time::sleep(PAUSE).await;
     }
-    false
+    Err(last)
 }
 
 /// Whether the library is in the node's process, and the time, seconds since 1970.

@@ -1,22 +1,28 @@
 //! The cluster as faults need it: its containers, who leads, and whose container is in somebody's hands already.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::{Clocks, Company, Disks, Links, NemesisError, Relays, Target};
+use super::under_way::Calm;
+use super::{Clocks, Disks, Found, Limits, Links, NemesisError, Relays, Target, UnderWay, logs};
 use crate::client::Node;
 use crate::command;
 use crate::compose::{Compose, Container, SERVICES};
-use crate::observe::{Observer, eventually};
+use crate::observe::{NotInTime, Observer, eventually};
 use crate::suite::{Folder, collect};
 use crate::workload::{Ecs, Http};
 
 /// How long Docker may take to show what it was told to do.
 const EFFECT: Duration = Duration::from_secs(20);
+/// After how long it is asked again whether something came to be.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// How long nodes that others have stopped are waited for.
+const RUNS: Duration = Duration::from_secs(20);
 /// How long a leader is looked for before anybody is taken in its place.
 const LEADER: Duration = Duration::from_secs(3);
 
@@ -36,8 +42,12 @@ pub struct Cluster {
     pub links: Links,
     /// What is late.
     pub relays: Relays,
-    /// How many faults there are.
-    pub company: Company,
+    /// Whose memory is limited to less than it should be.
+    pub limits: Limits,
+    /// Faults that have begun and are not over.
+    pub under_way: UnderWay,
+    /// What they came upon.
+    pub found: Found,
     /// How long the cluster may take to be whole.
     pub whole: Duration,
     /// Where logs of containers are kept that are removed.
@@ -52,6 +62,15 @@ pub struct Cluster {
     pub wound: Mutex<()>,
     /// Who starts and stops a node's container holds its lock meanwhile.
     pub hands: [Arc<Mutex<()>>; SERVICES.len()],
+}
+
+/// Who leads, and since which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leads {
+    /// Raft's.
+    pub term: u64,
+    /// Of its node.
+    pub position: usize,
 }
 
 /// Containers in one fault's hands.
@@ -78,28 +97,29 @@ impl Cluster {
         (0..self.nodes.len()).filter(move |other| *other != position)
     }
 
-    /// Chooses nodes; who leads is asked now. Where nobody is heard to lead, anybody is taken.
-    pub async fn choose(&self, target: Target, random: &mut ChaCha8Rng) -> Vec<usize> {
+    /// As many nodes as that is, by lot, ascending: of a leader any.
+    pub fn draw(&self, target: Target, random: &mut ChaCha8Rng) -> Vec<usize> {
         let nodes = self.nodes.len();
         let mut drawn = sample(random, nodes, target.count(nodes)).into_vec();
-        if target == Target::Leader
-            && let Some(leader) = self.leader().await
-        {
-            drawn = vec![leader];
-        }
         drawn.sort_unstable();
         drawn
     }
 
     /// Who leads by its own word, in the newest term.
     pub async fn leader(&self) -> Option<usize> {
+        self.leads().await.map(|leads| leads.position)
+    }
+
+    /// The same with its term.
+    pub async fn leads(&self) -> Option<Leads> {
         let found = eventually("a leader", LEADER, || async {
             let statuses = self.observer.statuses().await;
             let leads = statuses.iter().enumerate().filter_map(|(position, status)| {
                 let status = status.as_ref().ok()?;
-                (status.role == "leader").then_some((status.term, position))
+                let term = status.term;
+                (status.role == "leader").then_some(Leads { term, position })
             });
-            leads.max().map(|(_, position)| position).ok_or_else(String::new)
+            leads.max().ok_or_else(String::new)
         });
         found.await.ok()
     }
@@ -129,6 +149,72 @@ impl Cluster {
             containers.push(self.container(*position).await?);
         }
         Ok(containers)
+    }
+
+    /// The containers of several nodes that are in our hands, all of which run. One that does not has ended by itself, which is told; it is started.
+    pub async fn running(&self, positions: &[usize]) -> Result<Vec<Container>, NemesisError> {
+        let mut containers = Vec::new();
+        for position in positions {
+            let found = self.container(*position).await?;
+            if found.status == "running" {
+                containers.push(found);
+                continue;
+            }
+            // Paused is who was left so by a fault that broke off.
+            if found.status != "paused" {
+                self.ended_by_itself(*position, &found);
+            }
+            self.revive(*position).await?;
+            let runs = self.in_state(&found, "running").await;
+            containers.push(runs.map_err(NemesisError::NoEffect)?);
+        }
+        Ok(containers)
+    }
+
+    /// Keeps that a container in our hands was found not to run.
+    pub(super) fn ended_by_itself(&self, position: usize, found: &Container) {
+        let name = self.name(position);
+        let (status, code) = (&found.status, found.exit_code);
+        let sentence = format!("{name} ended by itself: its container was {status}, with exit code {code}");
+        self.found.ended(position, sentence);
+    }
+
+    /// Waits until every node has a process, for a while: others may have stopped some.
+    pub async fn all_run(&self) {
+        let all = eventually("every node to run", RUNS, || async {
+            for position in 0..self.nodes.len() {
+                let container = self.container(position).await.map_err(|error| error.to_string())?;
+                if container.pid == 0 {
+                    return Err(format!("{} is {}", self.name(position), container.status));
+                }
+            }
+            Ok(())
+        });
+        // What comes too late is done without it: a rule is set when its container is started.
+        let _ = all.await;
+    }
+
+    /// Asks until the answer is `Ok`, or too late: the time that the cluster has to be whole, without any other fault.
+    pub async fn in_calm<T, F, A>(&self, what: &str, mut ask: F) -> Result<T, NotInTime>
+    where
+        F: FnMut() -> A,
+        A: Future<Output = Result<T, String>>,
+    {
+        let mut calm = Calm::new(self.whole, Instant::now());
+        loop {
+            let last = match ask().await {
+                Ok(found) => return Ok(found),
+                Err(last) => last,
+            };
+            if calm.is_over(self.under_way.look(), Instant::now()) {
+                return Err(NotInTime {
+                    what: what.to_owned(),
+                    within: self.whole,
+                    last,
+                });
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     /// A container once it is in this state.
@@ -182,21 +268,36 @@ impl Cluster {
         Ok(())
     }
 
-    /// Undoes whatever a fault may have left: relays, rules, pauses, full and frozen disks, containers that do not run.
+    /// Undoes whatever faults may have left.
     pub async fn mend(&self) -> Result<(), NemesisError> {
         self.relays.end_all().await?;
         self.links.mend_all(&self.compose).await?;
         for position in 0..self.nodes.len() {
-            if let Some(clocks) = &self.clocks {
-                clocks.set(self.name(position), 0)?;
-            }
-            if let Some(disks) = &self.disks {
-                disks.relieve(self.name(position)).await?;
-                // Of one that is not frozen nothing can be thawed.
-                let _ = disks.thaw(self.name(position)).await;
-            }
-            self.revive(position).await?;
+            self.mend_node(position).await?;
         }
         Ok(())
+    }
+
+    /// Undoes whatever a fault may have left of one node, links apart: its clock, its reader, its disk frozen, full or read-only, its memory, its
+    /// container paused or stopped.
+    pub async fn mend_node(&self, position: usize) -> Result<(), NemesisError> {
+        let name = self.name(position);
+        if let Some(clocks) = &self.clocks {
+            clocks.set(name, 0)?;
+        }
+        // Before anything is asked of Docker: whose reader stands still can be neither stopped nor entered.
+        let container = self.container(position).await?;
+        logs::read_on(container.pid).await?;
+        if let Some(disks) = &self.disks {
+            // Of one that is not frozen nothing can be thawed.
+            let _ = disks.thaw(name).await;
+            disks.relieve(name).await?;
+            if disks.refuses(name).await {
+                self.halt(&container).await?;
+                disks.remount(name).await?;
+            }
+        }
+        self.limits.restore(&container.id).await?;
+        self.revive(position).await
     }
 }

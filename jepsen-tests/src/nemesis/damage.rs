@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::act::Act;
+use super::process::struck_dead;
 use super::{Cluster, Effect, Nemesis, NemesisError, member};
 use crate::command;
 use crate::compose::Container;
@@ -22,8 +22,8 @@ const BLOCK_BYTES: u64 = 4_096;
 const TRIES: usize = 8;
 /// What a node says last when it refuses or ends.
 const ENDS: &str = "the node ends";
-/// How long a damaged node may take to refuse or to be ready again.
-const COMES_BACK: Duration = Duration::from_secs(60);
+/// What it says when it makes its whole state anew.
+const REBUILT: &str = "the state is damaged: it is put aside";
 
 /// A kind of file in a node's data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,15 @@ pub enum FileKind {
 }
 
 impl FileKind {
+    /// A node makes all of it anew by itself.
+    fn is_of_state(self) -> bool {
+        use FileKind::{StateAhead, StateCurrent, StateManifest, StateManifestNote, StatePointer, StateTable};
+        matches!(
+            self,
+            StateAhead | StateTable | StateManifest | StateManifestNote | StateCurrent | StatePointer
+        )
+    }
+
     /// By its path below the data directory; `None`: one that means nothing.
     pub fn of(path: &str) -> Option<FileKind> {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -81,46 +90,78 @@ impl FileKind {
     }
 }
 
-/// One node is killed, a file of it damaged, and it is started again.
+/// One node is killed, a file of it damaged, and it is started again. It refuses, or serves as it is for a while: then it is replaced, unless it has
+/// rebuilt what was damaged. What nobody has read yet would come up later, when the others may not be able to do without it.
 pub(super) async fn damage(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
     // One damaged node at a time: two could take more with them than a majority keeps.
     let _wound = cluster.wound.lock().await;
-    let held = cluster.hold(act.choose().await).await;
+    let held = act.take().await;
     let position = held.positions[0];
-    let container = cluster.container(position).await?;
+    let name = cluster.name(position);
+    let containers = cluster.running(&held.positions).await?;
+    let container = &containers[0];
     act.begins(&[position]);
-    cluster.compose.kill(&[&container]).await?;
-    cluster
-        .in_state(&container, "exited")
-        .await
-        .map_err(NemesisError::NoEffect)?;
+    let mut seen = struck_dead(cluster, &held.positions, &containers).await?;
+    if seen.iter().any(Result::is_err) {
+        act.mends();
+        cluster.revive(position).await?;
+        return Ok(Effect::of_all(seen));
+    }
     let nemesis = act.fault.nemesis;
     let Some(damaged) = damage_a_file(cluster, position, nemesis, &mut act.random).await? else {
         act.mends();
         cluster.start(&held.positions).await?;
         return Ok(Effect::none("no file was other than before"));
     };
-    act.mends();
-    let ended_before = times_ended(cluster, &container).await?;
+    let before = Said::of(&log_of(cluster, container).await?);
     cluster.start(&held.positions).await?;
-    let came = comes_back(cluster, position, &container, ended_before).await?;
-    let told = match came {
-        Came::Ready => "it is ready again".to_owned(),
+    let mut came = comes_back(cluster, position, container, before).await?;
+    if came == Came::Ready {
+        act.hold().await;
+        // It may have read the damage meanwhile, and ended.
+        came = comes_back(cluster, position, container, before).await?;
+    }
+    act.mends();
+    let since = Said::of(&log_of(cluster, container).await?);
+    let became = match came {
+        Came::Ready if damaged.kind.is_of_state() && since.rebuilt > before.rebuilt => {
+            "it has rebuilt its state, and is ready".to_owned()
+        }
+        Came::Ready => {
+            let replaced = member::replace(cluster, position, || {}).await?;
+            format!("it was ready as it is; {replaced}")
+        }
         Came::Refused(why) => {
             let replaced = member::replace(cluster, position, || {}).await?;
             format!("it refuses ({why}); {replaced}")
         }
     };
-    Ok(Effect::seen(vec![format!(
-        "{}: {damaged}; {told}",
-        cluster.name(position)
-    )]))
+    seen.push(Ok(format!("{name}: {}; {became}", damaged.told)));
+    Ok(Effect::of_all(seen))
 }
 
 /// What became of a node with a damaged file.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Came {
     Ready,
     Refused(String),
+}
+
+/// How often a node's log says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    ends: usize,
+    rebuilt: usize,
+}
+
+impl Said {
+    fn of(log: &str) -> Said {
+        let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+        Said {
+            ends: count(ENDS),
+            rebuilt: count(REBUILT),
+        }
+    }
 }
 
 /// Waits until the node is ready, or has refused to start; a node that ends once and then rebuilds is ready in the end.
@@ -128,18 +169,16 @@ async fn comes_back(
     cluster: &Cluster,
     position: usize,
     container: &Container,
-    ended_before: usize,
+    before: Said,
 ) -> Result<Came, NemesisError> {
-    let within = COMES_BACK.max(cluster.whole);
-    let came = crate::observe::eventually("a damaged node to refuse or to be ready", within, || async {
+    let came = cluster.in_calm("a damaged node to refuse or to be ready", || async {
         if cluster.observer.ready(position).await.is_ok() {
             return Ok(Came::Ready);
         }
         let log = log_of(cluster, container).await.map_err(|error| error.to_string())?;
-        let ends: Vec<&str> = log.lines().filter(|line| line.contains(ENDS)).collect();
         // Once it may end to rebuild itself with the next start; twice it refuses.
-        let ended_since = ends.len().saturating_sub(ended_before);
-        match ends.last() {
+        let ended_since = Said::of(&log).ends.saturating_sub(before.ends);
+        match log.lines().rfind(|line| line.contains(ENDS)) {
             Some(last) if ended_since >= REFUSALS => Ok(Came::Refused(told(last))),
             _ => Err("it does neither".to_owned()),
         }
@@ -161,10 +200,10 @@ async fn log_of(cluster: &Cluster, container: &Container) -> Result<String, Neme
     Ok(String::from_utf8_lossy(&cluster.compose.logs(container).await?).into_owned())
 }
 
-/// How often the node has ended by its own word until now.
-async fn times_ended(cluster: &Cluster, container: &Container) -> Result<usize, NemesisError> {
-    let log = log_of(cluster, container).await?;
-    Ok(log.lines().filter(|line| line.contains(ENDS)).count())
+/// A file that is other than it was.
+struct Damaged {
+    kind: FileKind,
+    told: String,
 }
 
 /// Damages one file of a node that does not run; what was done, `None`: nothing is other than before.
@@ -173,7 +212,7 @@ async fn damage_a_file(
     position: usize,
     nemesis: Nemesis,
     random: &mut ChaCha8Rng,
-) -> Result<Option<String>, NemesisError> {
+) -> Result<Option<Damaged>, NemesisError> {
     let listed = in_volume(
         cluster,
         position,
@@ -191,7 +230,8 @@ async fn damage_a_file(
             "set -e\ncd /data\nbefore=$(cksum < '{path}')\n{script}\nafter=$(cksum < '{path}')\n[ \"$before\" != \"$after\" ] && echo other || echo same"
         );
         if in_volume(cluster, position, &checked).await?.trim() == "other" {
-            return Ok(Some(format!("{what} of {path} ({kind:?}, {size} bytes)")));
+            let told = format!("{what} of {path} ({kind:?}, {size} bytes)");
+            return Ok(Some(Damaged { kind, told }));
         }
     }
     Ok(None)
@@ -258,9 +298,12 @@ async fn in_volume(cluster: &Cluster, position: usize, script: &str) -> Result<S
     let volume = volumes
         .first()
         .map_or_else(String::new, |volume| format!("{volume}:/data"));
+    let label = cluster.compose.helper_label();
     let words = [
         "run",
         "--rm",
+        "--label",
+        &label,
         "--network",
         "none",
         "-v",

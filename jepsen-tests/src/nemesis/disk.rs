@@ -26,7 +26,8 @@ const WAITS_FOR_DISK: char = 'D';
 
 /// Full: writes are refused before it is, or its node ends.
 pub(super) async fn full(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
+    let held = act.take().await;
+    cluster.running(&held.positions).await?;
     let leave = LEFT_BYTES[act.random.random_range(0..LEFT_BYTES.len())];
     act.begins(&held.positions);
     let mut evidence = Vec::new();
@@ -81,45 +82,76 @@ async fn refused(cluster: &Cluster, positions: &[usize]) -> Option<String> {
 
 /// Read-only from one moment on, what was not synced lost; or the same with the power: all processes end at that moment, too.
 pub(super) async fn abort(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     let names: Vec<&str> = held.positions.iter().map(|position| cluster.name(*position)).collect();
     act.begins(&held.positions);
     let aborts = names.iter().map(|name| disks.abort(name));
     futures::future::try_join_all(aborts).await?;
-    let mut evidence = Vec::new();
+    let (mut seen, mut evidence) = (true, Vec::new());
     let power = act.fault.nemesis == Nemesis::PowerCut;
     if power {
         kill(cluster, &containers).await?;
         evidence.push(format!("{} without power", names.join(", ")));
     } else {
+        for name in &names {
+            let refuses = disks.refuses(name).await;
+            seen &= refuses;
+            evidence.push(format!(
+                "the disk of {name} {}",
+                if refuses { "is read-only" } else { "is WRITTEN STILL" }
+            ));
+        }
         let ended = eventually_seen(async || {
-            for container in &containers {
-                let now = cluster.compose.inspect(&container.id).await.ok()?;
-                if now.pid == container.pid {
-                    return None;
-                }
-            }
-            Some(format!("{} ended, unable to write", names.join(", ")))
+            let running = still_running(cluster, &containers).await.ok()?;
+            all_that_can_have_ended(cluster.nodes.len(), containers.len(), running).then(|| {
+                format!(
+                    "{} of {} ended, unable to write",
+                    containers.len() - running,
+                    names.join(", ")
+                )
+            })
         });
         match ended.await {
             Some(said) => evidence.push(said),
-            None => evidence.push(format!("{} read-only; not all have ended", names.join(", "))),
+            None => {
+                evidence.push(format!("not all of {} have ended", names.join(", ")));
+                // Who is cut off, or has no majority, may have nothing to write.
+                seen &= !act.is_alone();
+            }
         }
     }
-    act.hold().await;
+    if seen {
+        act.hold().await;
+    }
     act.mends();
     // Docker starts again what ended by itself: it must not, on this disk.
     kill(cluster, &containers).await?;
     for (name, container) in names.iter().zip(&containers) {
-        cluster
-            .in_state(container, "exited")
-            .await
-            .map_err(NemesisError::NoEffect)?;
+        if let Err(instead) = cluster.in_state(container, "exited").await {
+            seen = false;
+            evidence.push(format!("{name} does not end: {instead}"));
+            cluster.halt(container).await?;
+        }
         disks.remount(name).await?;
     }
     cluster.start(&held.positions).await?;
-    Ok(Effect::seen(evidence))
+    Ok(Effect { seen, evidence })
+}
+
+/// How many have not ended since.
+async fn still_running(cluster: &Cluster, containers: &[Container]) -> Result<usize, NemesisError> {
+    let mut running = 0;
+    for container in containers {
+        let now = cluster.compose.inspect(&container.id).await?;
+        running += usize::from(now.pid == container.pid);
+    }
+    Ok(running)
+}
+
+/// Of nodes that cannot write all have ended, or so many that no majority runs any more: the others have nothing to write then. One at least.
+fn all_that_can_have_ended(nodes: usize, struck: usize, running: usize) -> bool {
+    running == 0 || (running < struck && nodes - struck + running < nodes / 2 + 1)
 }
 
 async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
@@ -137,37 +169,37 @@ async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), Nemesis
 
 /// Frozen: whoever writes or syncs waits until it is thawed.
 pub(super) async fn hang(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
     for position in &held.positions {
         disks.freeze(cluster.name(*position)).await?;
     }
-    let seen = eventually_seen(async || {
-        let waiting: usize = containers.iter().map(|container| waiting_threads(container.pid)).sum();
-        (waiting > 0).then(|| {
-            format!(
-                "{waiting} threads of {} wait for the disk",
-                cluster.names(&held.positions)
-            )
-        })
-    })
-    .await;
+    let mut seen = Vec::new();
+    for (position, container) in held.positions.iter().zip(&containers) {
+        let name = cluster.name(*position);
+        let waits = eventually_seen(async || {
+            let waiting = waiting_threads(container.pid);
+            (waiting > 0).then(|| format!("{waiting} threads of {name} wait for the disk"))
+        });
+        seen.push(
+            waits
+                .await
+                .ok_or_else(|| format!("no thread of {name} waits for the disk")),
+        );
+    }
     act.hold().await;
     act.mends();
     for position in &held.positions {
         disks.thaw(cluster.name(*position)).await?;
     }
-    Ok(match seen {
-        Some(said) => Effect::seen(vec![said]),
-        None => Effect::none("no thread waited for the disk"),
-    })
+    Ok(Effect::of_all(seen))
 }
 
 /// Slow: it hangs for a moment, again and again.
 pub(super) async fn slow(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
     let (mut moments, mut waiting) = (0, 0);
     let began = Instant::now();
@@ -223,5 +255,19 @@ pub(super) async fn eventually_seen(look: impl AsyncFn() -> Option<String>) -> O
             return None;
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One node must end; of all three the last may have nobody to vote for it.
+    #[test]
+    fn who_cannot_write_ends() {
+        assert!(all_that_can_have_ended(3, 1, 0) && !all_that_can_have_ended(3, 1, 1));
+        assert!(!all_that_can_have_ended(3, 2, 1), "two of three run: a majority");
+        assert!(all_that_can_have_ended(3, 3, 1) && !all_that_can_have_ended(3, 3, 2));
+        assert!(!all_that_can_have_ended(3, 3, 3));
     }
 }

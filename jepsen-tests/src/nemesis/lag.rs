@@ -59,7 +59,7 @@ pub(super) async fn lag(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, 
         seed: act.fault.seed,
     };
     let number = act.fault.number;
-    let (before, alone) = (leads(cluster).await, cluster.company.look());
+    let before = leads(cluster).await;
     act.begins(&chosen);
     cluster.relays.begin(&cluster.compose, number, lag).await?;
     let began = Instant::now();
@@ -69,7 +69,7 @@ pub(super) async fn lag(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, 
     }
     act.hold().await;
     let after = leads(cluster).await;
-    let alone = alone.is_alone(&cluster.company);
+    let alone = act.is_alone();
     act.mends();
     let gone = cluster.relays.gone(&cluster.compose, number).await?;
     let all = cluster.relays.end(number).await?;

@@ -13,38 +13,59 @@ use crate::command;
 const READER: &str = "containerd-shim";
 /// Where a thread is that waits for room in a pipe.
 const WAITS: &str = "pipe_write";
+/// The state of a process that stands still.
+const STOPPED: char = 'T';
 /// After so long the reader goes on, whatever becomes of us: without it, nothing of the container can be removed.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The reader stands still until a thread of the node waits, and for as long as the fault lasts.
+/// The readers stand still until a thread of each node waits, and for as long as the fault lasts.
 pub(super) async fn blocked(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let (position, name) = (held.positions[0], cluster.name(held.positions[0]).to_owned());
-    let container = cluster.container(position).await?;
-    let reader = reader_of(container.pid)?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
+    let mut readers = Vec::new();
+    for container in &containers {
+        readers.push(reader_of(container.pid)?);
+    }
     act.begins(&held.positions);
-    signal("STOP", reader).await?;
-    go_on_later(reader);
-    let seen = eventually_seen(async || {
-        let waiting = waiting_threads(container.pid);
-        (waiting > 0).then(|| format!("nobody reads what {name} says: {waiting} of its threads wait"))
-    })
-    .await;
+    for reader in &readers {
+        go_on_later(*reader);
+        signal("STOP", *reader).await?;
+    }
+    let mut seen = Vec::new();
+    for (position, container) in held.positions.iter().zip(&containers) {
+        let name = cluster.name(*position);
+        let waits = eventually_seen(async || {
+            let waiting = waiting_threads(container.pid);
+            (waiting > 0).then(|| format!("nobody reads what {name} says: {waiting} of its threads wait"))
+        });
+        seen.push(
+            waits
+                .await
+                .ok_or_else(|| format!("no thread of {name} waits for its reader")),
+        );
+    }
     act.hold().await;
     act.mends();
-    signal("CONT", reader).await?;
-    Ok(match seen {
-        Some(said) => Effect::seen(vec![said]),
-        None => Effect::none(format!("no thread of {name} waits for its reader")),
-    })
+    for reader in &readers {
+        signal("CONT", *reader).await?;
+    }
+    Ok(Effect::of_all(seen))
+}
+
+/// Has the reader of a container go on that was left standing still; `pid`: of its first process, 0: it does not run.
+pub(super) async fn read_on(pid: u64) -> Result<(), NemesisError> {
+    match reader_of(pid) {
+        Ok(reader) if state_of(&read_proc(reader, "stat")) == Some(STOPPED) => signal("CONT", reader).await,
+        // It reads, or there is nobody to be read.
+        _ => Ok(()),
+    }
 }
 
 /// The process that reads what a container says: the parent of its first one.
 fn reader_of(pid: u64) -> Result<u64, NemesisError> {
-    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
-    let parent = parent_of(&read(format!("/proc/{pid}/stat")));
+    let parent = parent_of(&read_proc(pid, "stat"));
     let parent = parent.ok_or_else(|| NemesisError::NoEffect(format!("process {pid} has no parent")))?;
-    let name = read(format!("/proc/{parent}/comm"));
+    let name = read_proc(parent, "comm");
     if name.trim().is_empty() || !READER.starts_with(name.trim()) {
         return Err(NemesisError::NoEffect(format!(
             "the parent of the container is {name:?}, not {READER}"
@@ -56,6 +77,16 @@ fn reader_of(pid: u64) -> Result<u64, NemesisError> {
 /// The fourth word of `/proc/PID/stat`; the second may contain anything.
 fn parent_of(stat: &str) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// The first word after the name.
+fn state_of(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// A file of a process; nothing where there is none.
+fn read_proc(pid: u64, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
 }
 
 async fn signal(name: &str, pid: u64) -> Result<(), NemesisError> {
@@ -96,5 +127,9 @@ mod tests {
     fn parents_are_read() {
         assert_eq!(parent_of("42 (a ) b) S 7 42 42 0 -1"), Some(7));
         assert_eq!(parent_of("nonsense"), None);
+        assert_eq!(
+            (state_of("42 (a ) b) T 7 42"), state_of("nonsense")),
+            (Some(STOPPED), None)
+        );
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::act::Act;
 use super::{Cluster, Effect, NemesisError};
-use crate::observe::eventually;
 use crate::workload::http::{Ask, why};
 
 /// How long a question may take.
@@ -13,7 +12,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Its container and volume are removed; it comes back empty and replaces itself.
 pub(super) async fn lost(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
     let _wound = cluster.wound.lock().await;
-    let held = cluster.hold(act.choose().await).await;
+    let held = act.take().await;
     let position = held.positions[0];
     act.begins(&[position]);
     let replaced = replace(cluster, position, || act.mends()).await?;
@@ -36,10 +35,9 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
     cluster.links.renew(&cluster.compose, &name).await?;
     cluster.relays.renew(&cluster.compose, &name).await?;
     let ask = Ask::get("/v2/members", ANSWER);
-    eventually(
-        &format!("{name}, empty, to ask to be taken in"),
-        cluster.whole,
-        || async {
+    let taken_in = format!("{name}, empty, to ask to be taken in");
+    cluster
+        .in_calm(&taken_in, || async {
             let mut last = String::new();
             for other in cluster.others(position) {
                 let answer = cluster.http.ask(&cluster.nodes[other], &ask).await;
@@ -51,21 +49,27 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
                 last = why(&answer);
             }
             Err(last)
-        },
-    )
-    .await?;
-    // Said again it goes on where it stood; other faults may stand in its way for a while.
-    let witness = cluster.others(position).next().unwrap_or(position);
-    eventually(&format!("{name} to be replaced"), cluster.whole, || async {
-        let container = cluster.container(witness).await.map_err(|error| error.to_string())?;
-        let said = cluster.compose.blox(&container, &["member", "replace", &name]).await;
-        said.map_err(|error| error.to_string())
-    })
-    .await?;
-    eventually(&format!("{name} to be ready as a new member"), cluster.whole, || {
-        cluster.observer.ready(position)
-    })
-    .await?;
+        })
+        .await?;
+    // Said again it goes on where it stood, to whoever of the others can be asked; other faults may stand in its way for a while.
+    cluster
+        .in_calm(&format!("{name} to be replaced"), || async {
+            let mut last = String::new();
+            for other in cluster.others(position) {
+                let container = cluster.container(other).await.map_err(|error| error.to_string())?;
+                match cluster.compose.blox(&container, &["member", "replace", &name]).await {
+                    Ok(said) => return Ok(said),
+                    Err(error) => last = error.to_string(),
+                }
+            }
+            Err(last)
+        })
+        .await?;
+    cluster
+        .in_calm(&format!("{name} to be ready as a new member"), || {
+            cluster.observer.ready(position)
+        })
+        .await?;
     let is = member_id(cluster, position, &name).await?;
     if was == is {
         return Err(NemesisError::NoEffect(format!("{name} is member {is} as before")));
@@ -77,7 +81,7 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
 async fn member_id(cluster: &Cluster, position: usize, name: &str) -> Result<u64, NemesisError> {
     let ask = Ask::get("/v2/members", ANSWER);
     let what = format!("the number of {name}");
-    let found = eventually(&what, cluster.whole, || async {
+    let found = cluster.in_calm(&what, || async {
         let mut last = String::new();
         for other in cluster.others(position) {
             let answer = cluster.http.ask(&cluster.nodes[other], &ask).await;

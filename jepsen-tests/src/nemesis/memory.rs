@@ -1,11 +1,18 @@
 //! A node that gets less memory than it has taken: pages of its files and of its program go, and if it needs more, the kernel ends it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::act::Act;
+use super::cgroup::{Usage, usage};
+use super::process::Seen;
 use super::{Cluster, Effect, NemesisError};
-use crate::command;
+use crate::command::{self, CommandError};
 use crate::compose::Container;
+use crate::observe::eventually;
 
 /// Above what the process itself holds, bytes: tried in turn, since the kernel refuses what it cannot make room for.
 const ABOVE_BYTES: [u64; 4] = [4 << 20, 12 << 20, 32 << 20, 64 << 20];
@@ -13,70 +20,118 @@ const ABOVE_BYTES: [u64; 4] = [4 << 20, 12 << 20, 32 << 20, 64 << 20];
 const LEFT_BYTES: u64 = 128 << 10;
 /// Where a container has its memory file system.
 const BALLAST: &str = "/tmp/blox-ballast";
-/// What its processes hold beside files, bytes, and how often the limit was hit. For both versions of cgroups.
-const ASK: &str = "\
-cd /sys/fs/cgroup
-if [ -f memory/memory.failcnt ]; then
-  awk '$1 == \"total_rss\" {print $2}' memory/memory.stat; cat memory/memory.failcnt
-else
-  awk '$1 == \"anon\" {print $2}' memory.stat; awk '$1 == \"max\" {print $2}' memory.events
-fi";
+/// How long Docker may take to give a limit back: it does not while it starts a container again.
+const RESTORED: Duration = Duration::from_secs(20);
+
+/// Limits that are lower than they should be. What was before is kept here, since Docker keeps only what is now.
+#[derive(Default)]
+pub struct Limits {
+    /// Bytes, by container; 0: none.
+    before: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Limits {
+    /// The lowest limit above what is used that the kernel takes, bytes.
+    async fn lower(&self, cluster: &Cluster, container: &Container, used_bytes: u64) -> Result<u64, NemesisError> {
+        let shown = cluster.compose.shown(&container.id).await?;
+        let mut before = self.before.lock().await;
+        before.entry(container.id.clone()).or_insert_with(|| allowed(&shown));
+        let mut last = Ok(0);
+        for above in ABOVE_BYTES {
+            last = set(&container.id, used_bytes + above)
+                .await
+                .map(|()| used_bytes + above);
+            if last.is_ok() {
+                break;
+            }
+        }
+        Ok(last?)
+    }
+
+    /// A container has what it had before; one whose limit was not lowered is left alone.
+    pub(super) async fn restore(&self, id: &str) -> Result<(), NemesisError> {
+        let mut before = self.before.lock().await;
+        let Some(bytes) = before.get(id).copied() else {
+            return Ok(());
+        };
+        eventually("a container's memory to be given back", RESTORED, || async {
+            set(id, bytes).await.map_err(|error| error.to_string())
+        })
+        .await
+        .map_err(|late| NemesisError::NotMended(late.to_string()))?;
+        before.remove(id);
+        Ok(())
+    }
+}
 
 /// The limit falls to what it holds, and a little; then it is as before.
 pub(super) async fn limit(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
-    let mut evidence = Vec::new();
-    let mut before = Vec::new();
-    for (position, container) in held.positions.iter().zip(&containers) {
-        let shown = cluster.compose.shown(&container.id).await?;
-        let (used, hits) = usage(cluster, container).await?;
-        let limit = lower(container, used).await?;
-        let ballast = limit.saturating_sub(used + LEFT_BYTES);
-        let fill = format!("head -c {ballast} /dev/zero > {BALLAST}");
-        // The kernel may end this, or the node, or both.
-        let filled = cluster.compose.shell(container, None, &fill, &[]).await;
-        let but = if filled.is_ok() {
-            ""
-        } else {
-            ", which was not all to be had"
-        };
-        let name = cluster.name(*position);
-        evidence.push(format!(
-            "{name} limited to {} MiB, {} MiB of them taken away{but}",
-            limit >> 20,
-            ballast >> 20
-        ));
-        before.push((allowed(&shown), hits));
-    }
+    let nodes = || held.positions.iter().copied().zip(&containers);
+    let squeezed = nodes().map(|(position, container)| squeeze(cluster, position, container));
+    let squeezed = futures::future::join_all(squeezed).await;
     act.hold().await;
-    let mut seen = true;
-    for ((position, container), (_, hits)) in held.positions.iter().zip(&containers).zip(&before) {
-        let now = cluster.compose.inspect(&container.id).await?;
-        if now.pid != container.pid {
-            evidence.push(format!("{} was ended by the kernel", cluster.name(*position)));
-            continue;
-        }
-        let after = usage(cluster, container).await?.1;
-        seen &= after > *hits;
-        evidence.push(format!(
-            "{} hit it {} times",
-            cluster.name(*position),
-            after.saturating_sub(*hits)
-        ));
+    let mut seen: Vec<Seen> = Vec::new();
+    for ((position, container), squeezed) in nodes().zip(squeezed) {
+        seen.push(match squeezed {
+            Ok((before, told)) => hit(cluster, position, container, before)
+                .await
+                .map(|hit| format!("{told}; {hit}")),
+            Err(instead) => Err(format!("{}: {instead}", cluster.name(position))),
+        });
     }
     act.mends();
-    for (container, (allowed, _)) in containers.iter().zip(&before) {
-        set(container, *allowed).await?;
-        // Where it was started again, the file is gone.
-        let removed = format!("rm -f {BALLAST}");
-        let _ = cluster.compose.shell(container, None, &removed, &[]).await;
+    for (position, container) in nodes() {
+        cluster.limits.restore(&container.id).await?;
+        // Where it was started again, the file is gone; where it is about to be, nothing can be run in it.
+        let _ = cluster
+            .compose
+            .shell(container, None, &format!("rm -f {BALLAST}"), &[])
+            .await;
+        cluster.revive(position).await?;
     }
-    for position in &held.positions {
-        cluster.revive(*position).await?;
+    Ok(Effect::of_all(seen))
+}
+
+/// What it held before, and how little it has now; or why it has as much as before.
+async fn squeeze(cluster: &Cluster, position: usize, container: &Container) -> Result<(Usage, String), String> {
+    let before = usage(container.pid).ok_or("what it holds cannot be read")?;
+    let limit = cluster.limits.lower(cluster, container, before.used_bytes).await;
+    let limit = limit.map_err(|error| error.to_string())?;
+    let ballast = limit.saturating_sub(before.used_bytes + LEFT_BYTES);
+    let fill = format!("head -c {ballast} /dev/zero > {BALLAST}");
+    // The kernel may end this, or the node, or both.
+    let filled = cluster.compose.shell(container, None, &fill, &[]).await;
+    let but = if filled.is_ok() {
+        ""
+    } else {
+        ", which was not all to be had"
+    };
+    let (limit, ballast, name) = (limit >> 20, ballast >> 20, cluster.name(position));
+    Ok((
+        before,
+        format!("{name} limited to {limit} MiB, {ballast} MiB of them taken away{but}"),
+    ))
+}
+
+/// Whether it came up against its limit.
+async fn hit(cluster: &Cluster, position: usize, container: &Container, before: Usage) -> Seen {
+    let name = cluster.name(position);
+    // The process is looked at first and last: what is read between is of a container that runs.
+    let now = usage(container.pid);
+    let runs = cluster.compose.inspect(&container.id).await;
+    match (now, runs) {
+        (_, Err(error)) => Err(error.to_string()),
+        (_, Ok(runs)) if runs.pid != container.pid => Ok(format!("{name} ended for want of memory")),
+        (None, _) => Err(format!("what {name} holds cannot be read")),
+        (Some(now), _) => {
+            let times = now.hits.saturating_sub(before.hits);
+            let told = format!("{name} hit it {times} times");
+            if times > 0 { Ok(told) } else { Err(told) }
+        }
     }
-    Ok(Effect { seen, evidence })
 }
 
 /// The limit that its compose file gives it, bytes; 0: none.
@@ -84,31 +139,10 @@ fn allowed(shown: &Value) -> u64 {
     shown["HostConfig"]["Memory"].as_u64().unwrap_or(0)
 }
 
-async fn usage(cluster: &Cluster, container: &Container) -> Result<(u64, u64), NemesisError> {
-    let said = cluster.compose.shell(container, None, ASK, &[]).await?;
-    let mut numbers = said.split_whitespace().filter_map(|number| number.parse().ok());
-    match (numbers.next(), numbers.next()) {
-        (Some(used), Some(hits)) => Ok((used, hits)),
-        _ => Err(NemesisError::NoEffect(format!("its cgroup says {said:?}"))),
-    }
-}
-
-/// The lowest limit that the kernel takes.
-async fn lower(container: &Container, used: u64) -> Result<u64, NemesisError> {
-    let mut last = Ok(0);
-    for above in ABOVE_BYTES {
-        last = set(container, used + above).await.map(|()| used + above);
-        if last.is_ok() {
-            break;
-        }
-    }
-    last
-}
-
-async fn set(container: &Container, bytes: u64) -> Result<(), NemesisError> {
+async fn set(id: &str, bytes: u64) -> Result<(), CommandError> {
     // Without a limit on swap of its own, one below the other is refused. -1: none.
     let limit = if bytes == 0 { "-1".to_owned() } else { bytes.to_string() };
-    let words = ["update", "--memory", &limit, "--memory-swap", &limit, &container.id];
+    let words = ["update", "--memory", &limit, "--memory-swap", &limit, id];
     command::run("docker", &words, &[]).await?;
     Ok(())
 }

@@ -2,13 +2,14 @@
 //! seen to have its effect fails the run.
 
 mod act;
+mod cgroup;
 mod clock;
 mod clocks;
 mod cluster;
-mod company;
 pub mod damage;
 mod disk;
 mod disks;
+mod found;
 mod lag;
 mod launch;
 mod links;
@@ -18,18 +19,22 @@ mod memory;
 mod network;
 mod process;
 mod relays;
+mod under_way;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 pub use act::{Committed, commit};
+pub use cgroup::is_readable as memory_is_readable;
 pub use clocks::{ClockError, Clocks, library as clock_library};
 pub use cluster::Cluster;
-pub use company::Company;
 pub use disks::{DiskError, Disks, remove_all as remove_disks};
+pub use found::Found;
 pub use links::{LinkError, Links};
+pub use memory::Limits;
 pub use relays::{Lag, Relays, RelaysError, Told};
+pub use under_way::UnderWay;
 
 use crate::command::CommandError;
 use crate::compose::ComposeError;
@@ -139,6 +144,9 @@ pub enum NemesisError {
     /// Something else happened instead.
     #[error("no effect: {0}")]
     NoEffect(String),
+    /// What was done cannot be undone.
+    #[error("not mended: {0}")]
+    NotMended(String),
     /// The cluster did not come to what it promises.
     #[error(transparent)]
     NotInTime(#[from] NotInTime),
@@ -157,6 +165,17 @@ impl Effect {
     /// Seen, by these sentences.
     pub fn seen(evidence: Vec<String>) -> Effect {
         Effect { seen: true, evidence }
+    }
+
+    /// Of several things that must all be seen: what was, or what was instead.
+    pub fn of_all(seen: Vec<Result<String, String>>) -> Effect {
+        Effect {
+            seen: !seen.is_empty() && seen.iter().all(Result::is_ok),
+            evidence: seen
+                .into_iter()
+                .map(|one| one.unwrap_or_else(|instead| instead))
+                .collect(),
+        }
     }
 
     /// Not seen: what was instead.
@@ -278,7 +297,9 @@ impl Nemesis {
             Nemesis::Ring => &[All],
             Nemesis::Launch => &[Leader],
             Nemesis::DiskFull | Nemesis::PowerCut => &[One, Leader, Minority, Majority, All],
-            Nemesis::Memory | Nemesis::ReadOnly | Nemesis::DiskHang | Nemesis::LogBlock => &[One, Leader],
+            Nemesis::Memory | Nemesis::ReadOnly | Nemesis::DiskHang | Nemesis::LogBlock => {
+                &[One, Leader, Minority, Majority, All]
+            }
             Nemesis::DiskSlow => &[One, Leader, All],
             Nemesis::Replace | Nemesis::BitFlip | Nemesis::Truncate | Nemesis::Zero => &[One, Leader],
         }
@@ -287,6 +308,27 @@ impl Nemesis {
     /// It needs relays in the containers' networks.
     pub fn needs_relays(self) -> bool {
         matches!(self, Nemesis::Delay | Nemesis::Reorder)
+    }
+
+    /// A node may end by itself for it, then or later. All others leave disks, files and memory alone, and nothing excuses a node that ends.
+    pub fn may_end_nodes(self) -> bool {
+        let of_links = self == Nemesis::Partition || Nemesis::PARTITIONS.contains(&self);
+        let of_processes = matches!(
+            self,
+            Nemesis::Kill | Nemesis::Pause | Nemesis::Term | Nemesis::Launch | Nemesis::LogBlock
+        );
+        let others = matches!(
+            self,
+            Nemesis::Flap
+                | Nemesis::Loss
+                | Nemesis::Delay
+                | Nemesis::Reorder
+                | Nemesis::Clock
+                | Nemesis::Strobe
+                | Nemesis::DiskHang
+                | Nemesis::DiskSlow
+        );
+        !(of_links || of_processes || others)
     }
 
     /// It needs clocks that can be set.
@@ -376,6 +418,19 @@ pub struct Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that was not seen is enough, and nothing at all proves nothing.
+    #[test]
+    fn all_must_be_seen() {
+        let (good, bad) = (Ok("gone".to_owned()), Err("it runs".to_owned()));
+        assert!(Effect::of_all(vec![good.clone(), good.clone()]).seen);
+        let mixed = Effect::of_all(vec![good, bad]);
+        assert_eq!(
+            (mixed.seen, mixed.evidence),
+            (false, vec!["gone".to_owned(), "it runs".to_owned()])
+        );
+        assert!(!Effect::of_all(Vec::new()).seen);
+    }
 
     /// Words are those of the command line, each kind has somebody to fall on, and targets count as Raft does.
     #[test]

@@ -17,11 +17,14 @@ const LOSS_PERCENT: std::ops::Range<u32> = 5..30;
 const FLAP_MS: std::ops::Range<u64> = 300..1_500;
 /// How often it is asked whether a packet was dropped.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether rules must be set again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long it may take until one is: heartbeats come all the time.
 const FIRST_DROP: Duration = Duration::from_secs(5);
 
 /// Some links are broken for as long as the fault lasts.
 pub(super) async fn partition(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    cluster.all_run().await;
     let chosen = act.choose().await;
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let (links, told) = match act.fault.nemesis {
@@ -33,7 +36,9 @@ pub(super) async fn partition(cluster: &Cluster, act: &mut Act<'_>) -> Result<Ef
         }
         Nemesis::Cut => {
             let peer = (chosen[0] + act.random.random_range(1..names.len())) % names.len();
-            cut(&names, chosen[0], peer, act.random.random())
+            let (links, told) = cut(&names, chosen[0], peer, act.random.random());
+            act.goes(format!("{}>{}", links[0].from, links[0].to));
+            (links, told)
         }
         _ => (
             isolated(&names, &chosen),
@@ -48,8 +53,8 @@ pub(super) async fn partition(cluster: &Cluster, act: &mut Act<'_>) -> Result<Ef
         .links
         .sever(&cluster.compose, number, links, probability)
         .await?;
-    let seen = first_drop(cluster, number).await?;
-    act.hold().await;
+    first_drop(cluster, number).await?;
+    hold(cluster, act).await?;
     act.mends();
     let dropped = cluster.links.mend(&cluster.compose, number).await?;
     let share = probability.map_or(String::new(), |share| {
@@ -57,13 +62,14 @@ pub(super) async fn partition(cluster: &Cluster, act: &mut Act<'_>) -> Result<Ef
     });
     let sentence = format!("{dropped} packets dropped{share} between {told}");
     Ok(Effect {
-        seen: seen && dropped > 0,
+        seen: dropped > 0,
         evidence: vec![sentence],
     })
 }
 
 /// Cut off and back, again and again.
 pub(super) async fn flap(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    cluster.all_run().await;
     let chosen = act.choose().await;
     let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let links = isolated(&names, &chosen);
@@ -95,17 +101,32 @@ pub(super) async fn flap(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect,
     })
 }
 
-/// Waits until a packet was dropped; `false`: none was, in time.
-async fn first_drop(cluster: &Cluster, fault: u32) -> Result<bool, NemesisError> {
+/// Holds what is broken for as long as the fault lasts, whoever starts containers meanwhile.
+pub(super) async fn hold(cluster: &Cluster, act: &mut Act<'_>) -> Result<(), NemesisError> {
+    act.sees();
+    let began = Instant::now();
+    loop {
+        let rest = act.fault.lasts.saturating_sub(began.elapsed());
+        if rest.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(rest.min(LOOK_AGAIN)).await;
+        cluster.links.refresh(&cluster.compose, act.fault.number).await?;
+    }
+}
+
+/// Waits until a packet was dropped, for a while: a node that is down gets its rules when it is started.
+pub(super) async fn first_drop(cluster: &Cluster, fault: u32) -> Result<(), NemesisError> {
     let began = Instant::now();
     while began.elapsed() < FIRST_DROP {
+        cluster.links.refresh(&cluster.compose, fault).await?;
         cluster.links.probe(&cluster.compose, fault).await?;
         if cluster.links.dropped(&cluster.compose, fault).await? > 0 {
-            return Ok(true);
+            break;
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(false)
+    Ok(())
 }
 
 fn link(from: &str, to: &str) -> Link {

@@ -11,91 +11,151 @@ const FREEZES: usize = 10;
 const FREEZE_AGAIN: Duration = Duration::from_millis(200);
 /// Exit code of a process that SIGKILL ended, as Docker gives it.
 const KILLED: i64 = 137;
+/// Of one that left in order.
+const LEFT: i64 = 0;
+
+/// What was seen of one node: as it must be, or what was instead.
+pub(super) type Seen = Result<String, String>;
 
 /// kill -9, all at once; then started again.
 pub(super) async fn kill(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
-    let all: Vec<&Container> = containers.iter().collect();
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
-    cluster.compose.kill(&all).await?;
-    let mut evidence = Vec::new();
-    for (position, container) in held.positions.iter().zip(&containers) {
-        match cluster.in_state(container, "exited").await {
-            Ok(dead) if dead.exit_code == KILLED => {
-                evidence.push(format!("{} ended by SIGKILL", cluster.name(*position)));
-            }
-            Ok(dead) => return Ok(Effect::none(format!("exit code {}", dead.exit_code))),
-            Err(seen) => return Ok(Effect::none(seen)),
+    let seen = struck_dead(cluster, &held.positions, &containers).await?;
+    let effect = Effect::of_all(seen);
+    started_again(cluster, act, &held.positions, effect.seen).await?;
+    Ok(effect)
+}
+
+/// kill -9, all at once: what was seen of each.
+pub(super) async fn struck_dead(
+    cluster: &Cluster,
+    positions: &[usize],
+    containers: &[Container],
+) -> Result<Vec<Seen>, NemesisError> {
+    let all: Vec<&Container> = containers.iter().collect();
+    if cluster.compose.kill(&all).await.is_err() {
+        // Docker refuses to kill what does not run: one has ended by itself at this moment.
+        for (position, container) in positions.iter().zip(containers) {
+            kill_again(cluster, *position, container).await?;
         }
     }
-    act.hold().await;
-    act.mends();
-    cluster.start(&held.positions).await?;
-    Ok(Effect::seen(evidence))
+    let mut seen = Vec::new();
+    for (position, container) in positions.iter().zip(containers) {
+        let name = cluster.name(*position);
+        seen.push(match cluster.in_state(container, "exited").await {
+            Ok(dead) if dead.exit_code == KILLED => Ok(format!("{name} ended by SIGKILL")),
+            Ok(dead) => Err(format!("{name} ended with exit code {}", dead.exit_code)),
+            Err(instead) => Err(instead),
+        });
+    }
+    Ok(seen)
+}
+
+/// One of those that were to be killed at once: it was, or has ended by itself, which is told; then it is started and killed.
+async fn kill_again(cluster: &Cluster, position: usize, container: &Container) -> Result<(), NemesisError> {
+    let now = cluster.compose.inspect(&container.id).await?;
+    if now.status != "exited" || now.exit_code != KILLED {
+        let runs = cluster.running(&[position]).await?;
+        cluster.compose.kill(&[&runs[0]]).await?;
+    }
+    Ok(())
 }
 
 /// SIGTERM, all at once; then started again.
 pub(super) async fn term(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
     let stops = containers.iter().map(|container| async {
         let began = Instant::now();
         cluster.compose.stop(container).await.map(|()| began.elapsed())
     });
     let took = futures::future::try_join_all(stops).await?;
-    let mut evidence = Vec::new();
+    let mut seen = Vec::new();
     for ((position, container), took) in held.positions.iter().zip(&containers).zip(took) {
         let now = cluster.compose.inspect(&container.id).await?;
+        let name = cluster.name(*position);
         if now.status != "exited" {
-            return Ok(Effect::none(format!("{} is {}", cluster.name(*position), now.status)));
+            seen.push(Err(format!("{name} is {}", now.status)));
+            continue;
         }
-        evidence.push(format!(
-            "{} left with exit code {} after {} ms",
-            cluster.name(*position),
-            now.exit_code,
-            took.as_millis()
-        ));
+        let (code, ms) = (now.exit_code, took.as_millis());
+        let left = format!("{name} left with exit code {code} after {ms} ms");
+        // Who is cut off, or stands still meanwhile, may not be able to leave in order.
+        if code != LEFT && act.is_alone() {
+            let sentence = format!("told to leave, with no other fault under way, {left}");
+            cluster.found.note(sentence);
+        }
+        seen.push(Ok(left));
     }
-    act.hold().await;
+    let effect = Effect::of_all(seen);
+    started_again(cluster, act, &held.positions, effect.seen).await?;
+    Ok(effect)
+}
+
+/// They stay down for as long as the fault lasts, and are started at once; where not all have ended, each by itself and without waiting.
+async fn started_again(
+    cluster: &Cluster,
+    act: &mut Act<'_>,
+    positions: &[usize],
+    seen: bool,
+) -> Result<(), NemesisError> {
+    if seen {
+        act.hold().await;
+        act.mends();
+        return cluster.start(positions).await;
+    }
     act.mends();
-    cluster.start(&held.positions).await?;
-    Ok(Effect::seen(evidence))
+    for position in positions {
+        cluster.revive(*position).await?;
+    }
+    Ok(())
 }
 
 /// Every process stands still; then they go on.
 pub(super) async fn pause(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
-    let pauses = containers.iter().map(|container| freeze(cluster, container));
-    futures::future::try_join_all(pauses).await?;
-    let mut evidence = Vec::new();
-    let mut silent = true;
-    for (position, container) in held.positions.iter().zip(&containers) {
-        let paused = cluster.in_state(container, "paused").await;
-        let answer = cluster.observer.ready(*position).await;
-        silent &= paused.is_ok() && answer.is_err();
-        evidence.push(match (paused, answer) {
-            (Ok(_), Err(_)) => format!("{} is paused and answers nothing", cluster.name(*position)),
-            (Err(seen), _) => seen,
-            (_, Ok(())) => format!("{} answers", cluster.name(*position)),
-        });
-    }
+    let effect = Effect::of_all(stood_still(cluster, &held.positions, &containers).await?);
     act.hold().await;
     act.mends();
-    let mends = containers.iter().map(|container| cluster.compose.unpause(container));
+    let mends = held.positions.iter().map(|position| cluster.revive(*position));
     futures::future::try_join_all(mends).await?;
-    Ok(Effect { seen: silent, evidence })
+    Ok(effect)
 }
 
-/// Docker's runtime gives up on a container that does not stand still at once: it is told again.
-async fn freeze(cluster: &Cluster, container: &Container) -> Result<(), NemesisError> {
+/// Every process stands still: what was seen of each node.
+pub(super) async fn stood_still(
+    cluster: &Cluster,
+    positions: &[usize],
+    containers: &[Container],
+) -> Result<Vec<Seen>, NemesisError> {
+    let pauses = positions.iter().map(|position| freeze(cluster, *position));
+    futures::future::try_join_all(pauses).await?;
+    let mut seen = Vec::new();
+    for (position, container) in positions.iter().zip(containers) {
+        let name = cluster.name(*position);
+        let paused = cluster.in_state(container, "paused").await;
+        let answer = cluster.observer.ready(*position).await;
+        seen.push(match (paused, answer) {
+            (Ok(_), Err(_)) => Ok(format!("{name} is paused and answers nothing")),
+            (Err(instead), _) => Err(instead),
+            (_, Ok(())) => Err(format!("{name} answers")),
+        });
+    }
+    Ok(seen)
+}
+
+/// Docker's runtime gives up on a container that does not stand still at once: it is told again. It refuses one that has ended by itself.
+async fn freeze(cluster: &Cluster, position: usize) -> Result<(), NemesisError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match cluster.compose.pause(container).await {
+        let runs = cluster.running(&[position]).await?;
+        match cluster.compose.pause(&runs[0]).await {
             Ok(()) => return Ok(()),
             Err(error) if tries == FREEZES => return Err(error.into()),
             Err(_) => tokio::time::sleep(FREEZE_AGAIN).await,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::command;
-use crate::nemesis::{Nemesis, clock_library};
+use crate::nemesis::{Nemesis, clock_library, memory_is_readable};
 
 /// Programs that disks of their own need, beside root.
 const DISK_PROGRAMS: [&str; 5] = ["losetup", "mkfs.ext4", "e2fsck", "fsfreeze", "fallocate"];
@@ -32,6 +32,10 @@ pub async fn missing(nemesis: Nemesis) -> Option<String> {
             return Some(format!("there is no {RELAY_DEVICE} (modprobe tun)"));
         }
         return absent(&RELAY_PROGRAMS).await;
+    }
+    if nemesis == Nemesis::Memory {
+        let missing = || "the memory of containers cannot be read from this machine's cgroups".to_owned();
+        return (!memory_is_readable()).then(missing);
     }
     if nemesis.needs_clocks() {
         let missing = || "there is no libfaketime (Debian has a package of that name)".to_owned();

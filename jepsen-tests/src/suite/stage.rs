@@ -15,7 +15,9 @@ use super::truth::{self, TruthError};
 use crate::client::Node;
 use crate::clock::{Clock, ns};
 use crate::compose::{Compose, Options, SERVICES};
-use crate::nemesis::{Clocks, Cluster, Committed, Company, Disks, Fault, Links, NemesisError, Relays, commit};
+use crate::nemesis::{
+    Clocks, Cluster, Committed, Disks, Fault, Found, Limits, Links, NemesisError, Relays, UnderWay, commit,
+};
 use crate::observe::{NotInTime, Observer, eventually};
 use crate::screen::Screen;
 use crate::simulator::{Simulator, SimulatorError};
@@ -126,7 +128,9 @@ impl<'plan> Stage<'plan> {
                 ecs: Ecs::of(&site.simulator)?,
                 links: Links::default(),
                 relays: Relays::default(),
-                company: Company::default(),
+                limits: Limits::default(),
+                under_way: UnderWay::default(),
+                found: Found::default(),
                 whole: WHOLE * plan.patience,
                 folder: folder.clone(),
                 image: plan.image.clone(),
@@ -363,6 +367,10 @@ impl<'plan> Stage<'plan> {
             self.screen.say(&format!("broken off: {broken}"));
             let key = if broken.is_verdict() { "violation" } else { "obstacle" };
             end.insert(key.to_owned(), json!(broken.to_string()));
+        }
+        let found = self.cluster.found.sentences();
+        if !found.is_empty() && !end.contains_key("violation") {
+            end.insert("violation".to_owned(), json!(found.join("; ")));
         }
         Value::Object(end)
     }
