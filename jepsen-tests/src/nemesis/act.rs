@@ -217,16 +217,16 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
         seen_ns: None,
         mended_ns: None,
     };
-    let effect = match done(cluster, &mut act).await {
-        Err(NemesisError::NoEffect(instead)) => {
-            act.undo().await?;
-            Effect::none(instead)
-        }
+    let done = match done(cluster, &mut act).await {
+        Err(NemesisError::NoEffect(instead)) => act.undo().await.map(|()| Effect::none(instead)),
+        done => done,
+    };
+    let effect = match done {
+        Ok(effect) => effect,
         Err(error) => {
             act.breaks_off(&error);
             return Err(error);
         }
-        Ok(effect) => effect,
     };
     // What ended before it had begun had no effect, and that must be read from the history too.
     let began_ns = act.began_ns.unwrap_or_else(|| act.tell(Phase::Invoke, Map::new()));

@@ -21,7 +21,8 @@ use crate::workload::{Ecs, Http};
 const EFFECT: Duration = Duration::from_secs(20);
 /// After how long it is asked again whether something came to be.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// How long nodes that others have stopped are waited for.
+/// How long nodes that others have stopped are waited for, and how often it is looked for them.
+const LOOK: Duration = Duration::from_millis(300);
 const RUNS: Duration = Duration::from_secs(20);
 /// How long a leader is looked for before anybody is taken in its place.
 const LEADER: Duration = Duration::from_secs(3);
@@ -181,17 +182,17 @@ impl Cluster {
 
     /// Waits until every node has a process, for a while: others may have stopped some.
     pub async fn all_run(&self) {
-        let all = eventually("every node to run", RUNS, || async {
-            for position in 0..self.nodes.len() {
-                let container = self.container(position).await.map_err(|error| error.to_string())?;
-                if container.pid == 0 {
-                    return Err(format!("{} is {}", self.name(position), container.status));
-                }
-            }
-            Ok(())
-        });
+        let began = Instant::now();
         // What comes too late is done without it: a rule is set when its container is started.
-        let _ = all.await;
+        while began.elapsed() < RUNS && !self.do_all_run().await {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn do_all_run(&self) -> bool {
+        let positions: Vec<usize> = (0..self.nodes.len()).collect();
+        let containers = self.containers(&positions).await;
+        containers.is_ok_and(|all| all.iter().all(|container| container.pid > 0))
     }
 
     /// Asks until the answer is `Ok`, or too late: the time that the cluster has to be whole, without any other fault.

@@ -349,6 +349,23 @@ mod tests {
         }
     }
 
+    /// What a node makes anew by itself, and how often it says so; a log's files and a snapshot's it does not.
+    #[test]
+    fn rebuilt_states_are_told_apart() {
+        let state = FileKind::of("state/generation-0000000001/000009.sst").expect("of a kind");
+        let others = [
+            "identity.json",
+            "raft/durable",
+            "raft/db/000009.sst",
+            "snapshots/7/000008.sst",
+        ];
+        let others = others.map(|path| FileKind::of(path).expect("of a kind"));
+        assert!(state.is_of_state() && others.iter().all(|kind| !kind.is_of_state()));
+        let log = "t ERROR n blox: the node ends cause=x\nt ERROR n blox: the state is damaged: it is put aside until the next start, and rebuilt from the log\n\
+            t WARN n blox: the state is rebuilt from this node's own snapshot\n";
+        assert_eq!(Said::of(log), Said { ends: 1, rebuilt: 1 });
+    }
+
     /// Damage stays within the file and names it; every kind that is there can be drawn.
     #[test]
     fn damage_is_drawn_within_the_file() {
