@@ -47,6 +47,9 @@ const AGAIN: u32 = 10;
 /// So many revisions at most.
 const AGAIN_REVISIONS: u64 = 200;
 
+/// What the end of a connection begins with that told a line which is none.
+const UNREADABLE: &str = "unreadable: ";
+
 struct Watch {
     site: Site,
     crew: Crew,
@@ -236,7 +239,7 @@ impl Told {
                         self.note(&json!({"b": revision}))?;
                     }
                     Ok(Line::End(said)) => return Ok(said.trim().to_owned()),
-                    Err(why) => return Ok(format!("unreadable: {why}")),
+                    Err(why) => return Ok(format!("{UNREADABLE}{why}")),
                 }
             }
             let end = until.load(Ordering::Relaxed);
@@ -247,7 +250,7 @@ impl Told {
     }
 }
 
-/// What readers were told up to a revision, from their files. A line that could not be read when it came is an error.
+/// What readers were told up to a revision, from their files.
 pub fn readers(folder: &Folder, until: u64) -> Result<Vec<Reader>, FolderError> {
     (0..READERS).map(|number| reader(folder, number, until)).collect()
 }
@@ -271,19 +274,17 @@ fn reader(folder: &Folder, number: usize, until: u64) -> Result<Reader, FolderEr
             reader.connections.push(Connection {
                 node: node.to_owned(),
                 from: line["from"].as_u64(),
-                items: Vec::new(),
+                ..Connection::default()
             });
             continue;
         }
-        if let Some(why) = line["end"].as_str().filter(|why| why.starts_with("unreadable")) {
-            return Err(FolderError::Wrong {
-                path,
-                why: why.to_owned(),
-            });
+        let Some(connection) = reader.connections.last_mut() else {
+            continue;
+        };
+        if let Some(why) = line["end"].as_str().and_then(|end| end.strip_prefix(UNREADABLE)) {
+            connection.unreadable = Some(why.to_owned());
         }
-        if let (Some(connection), Some(item)) = (reader.connections.last_mut(), item(&line, until)) {
-            connection.items.push(item);
-        }
+        connection.items.extend(item(&line, until));
     }
     Ok(reader)
 }
@@ -309,7 +310,7 @@ mod tests {
     fn readers_are_read_back() {
         let folder = Folder::open(std::env::temp_dir().join(format!("blox-watch-{}", std::process::id())));
         for number in 0..READERS {
-            let text = "{\"connect\":\"n\",\"from\":1,\"at_ns\":5}\n{\"b\":0}\n{\"r\":3,\"i\":\"00000000000000ff\"}\n{\"r\":9,\"i\":\"01\"}\n{\"b\":9}\n{\"end\":\"left\"}\n{\"connect\":\"o\",\"from\":4,\"at_ns\":6}\n{\"old\":2}\n{\"connect\":\"n\",\"from\":6,\"at_ns\":7}\n{\"b\":5}\n";
+            let text = "{\"connect\":\"n\",\"from\":1,\"at_ns\":5}\n{\"b\":0}\n{\"r\":3,\"i\":\"00000000000000ff\"}\n{\"r\":9,\"i\":\"01\"}\n{\"b\":9}\n{\"end\":\"left\"}\n{\"connect\":\"o\",\"from\":4,\"at_ns\":6}\n{\"old\":2}\n{\"end\":\"unreadable: x\"}\n{\"connect\":\"n\",\"from\":6,\"at_ns\":7}\n{\"b\":5}\n";
             folder.write(&folder.reader(number), text).expect("writable");
         }
         let all = readers(&folder, 5).expect("readable");
@@ -327,5 +328,7 @@ mod tests {
             (all[0].connections[1].from, &all[0].connections[1].items[..]),
             (Some(4), &[Item::TooOld(2)][..])
         );
+        assert_eq!(all[0].connections[0].unreadable, None);
+        assert_eq!(all[0].connections[1].unreadable.as_deref(), Some("x"));
     }
 }

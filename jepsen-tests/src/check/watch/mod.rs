@@ -9,7 +9,7 @@ mod tests;
 
 use super::verdict::{Findings, Verdict};
 use crate::compare::Change;
-use promises::{atomic, bookmarkable, committed, complete, ordered, reliable, resumable, unique};
+use promises::{atomic, bookmarkable, committed, complete, ordered, readable, reliable, resumable, unique};
 
 /// What was committed, in order, as a watch that nobody disturbed told it after the run.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,8 @@ pub struct Connection {
     pub from: Option<u64>,
     /// What was told, in order.
     pub items: Vec<Item>,
+    /// What could not be read of it, if it ended so: a whole line that is none of a watch.
+    pub unreadable: Option<String>,
 }
 
 /// One reader.
@@ -53,13 +55,14 @@ pub struct Reader {
     pub connections: Vec<Connection>,
 }
 
-/// Judges all readers: the six promises, that only committed changes are told, and that each reader got to the end of the log; unknown where one did not.
+/// Judges all readers: the six promises, that only committed changes are told, in lines that can be read, and that each reader got to the end of the log; unknown where one did not.
 pub fn check(log: Log<'_>, readers: &[Reader]) -> Verdict {
     let mut verdict = Verdict::Valid;
     for reader in readers {
         let told = Told::of(log, reader);
         let broken = [
             committed(&told),
+            readable(&told),
             ordered(&told),
             unique(&told),
             atomic(&told),

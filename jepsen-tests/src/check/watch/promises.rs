@@ -23,6 +23,17 @@ pub(super) fn committed(told: &Told<'_>) -> Findings {
     findings
 }
 
+/// Readable: every whole line is one of a watch.
+pub(super) fn readable(told: &Told<'_>) -> Findings {
+    let mut findings = Findings::default();
+    for part in &told.parts {
+        if let Some(line) = &part.connection.unreadable {
+            findings.note(format!("readable: {} tells what is no line: {line}", told.place(part)));
+        }
+    }
+    findings
+}
+
 /// Ordered: a connection tells changes in the order of the log.
 pub(super) fn ordered(told: &Told<'_>) -> Findings {
     let mut findings = Findings::default();
@@ -150,7 +161,8 @@ pub(super) fn reliable(told: &Told<'_>) -> Findings {
     findings
 }
 
-/// Resumable: nothing older than what was asked for is told, and "too old" is said only of what is older than the oldest that is kept.
+/// Resumable: nothing older than what was asked for is told, and "too old" is said only of what is older than the oldest that is kept. What is kept only
+/// becomes less: whatever is there in the end was there all the time.
 pub(super) fn resumable(told: &Told<'_>) -> Findings {
     let mut findings = Findings::default();
     for part in &told.parts {
@@ -163,12 +175,12 @@ pub(super) fn resumable(told: &Told<'_>) -> Findings {
             ));
         }
         for item in &part.connection.items {
-            if let Item::TooOld(oldest) = item
-                && *oldest <= from
-            {
+            let Item::TooOld(oldest) = item else { continue };
+            if *oldest <= from || *oldest > told.log.from {
                 findings.note(format!(
-                    "resumable: {} is refused as too old, though {oldest} is kept",
-                    told.place(part)
+                    "resumable: {} is refused as too old for {oldest}, though {} is kept",
+                    told.place(part),
+                    told.log.from.min(*oldest)
                 ));
             }
         }

@@ -25,17 +25,23 @@ fn connection(from: Option<u64>, items: &str) -> Connection {
         node: "n".to_owned(),
         from,
         items: items.split_whitespace().map(item).collect(),
+        unreadable: None,
     }
 }
 
 fn judged(connections: &[(u64, &str)]) -> Verdict {
+    judged_from(1, connections)
+}
+
+/// Held against a log that is kept from this revision on.
+fn judged_from(from: u64, connections: &[(u64, &str)]) -> Verdict {
     let connections = connections
         .iter()
         .map(|(from, items)| connection(Some(*from), items))
         .collect();
-    let changes = changes();
+    let changes: Vec<Change> = changes().into_iter().filter(|change| change.revision >= from).collect();
     let log = Log {
-        from: 1,
+        from,
         until: 6,
         changes: &changes,
     };
@@ -65,7 +71,8 @@ fn good_readers() {
         ]),
         Verdict::Valid
     );
-    assert_eq!(judged(&[(1, "1.10"), (2, "t4"), (4, "4.40 6.60")]), Verdict::Valid);
+    let anew = [(1, "1.10"), (2, "t3"), (3, "t4"), (4, "4.40 6.60")];
+    assert_eq!(judged_from(4, &anew), Verdict::Valid);
     let changes = changes();
     let log = Log {
         from: 1,
@@ -101,11 +108,26 @@ fn broken_promises() {
     only(&[(1, "1.10 3.30 3.31 4.40 6.60")], "reliable:");
     only(&[(1, "1.10 2.20"), (3, "4.40 6.60")], "reliable:");
     only(&[(2, "2.20 3.30 3.31"), (4, "t3"), (4, "4.40 6.60")], "resumable:");
+    // A refusal that hides a gap: all of it is kept.
+    only(&[(1, "1.10"), (2, "t4"), (4, "4.40 6.60")], "resumable:");
     only(&[(4, "3.30 3.31 4.40 6.60")], "resumable:");
     only(&[(1, "1.10 2.20 b4 3.30 3.31 4.40 6.60")], "bookmarkable:");
     only(&[(1, "1.10 2.20 3.30 3.31 4.40 b6")], "bookmarkable:");
     only(&[(1, "1.10 2.20 3.30 3.31 4.40 b4 b3 6.60")], "bookmarkable:");
     only(&[(1, "1.10 2.20 3.30 3.31 4.40 6.60 b7")], "bookmarkable:");
+    let mut unreadable = connection(Some(1), "1.10 2.20");
+    unreadable.unreadable = Some("unknown line: {}".to_owned());
+    let changes = changes();
+    let log = Log {
+        from: 1,
+        until: 2,
+        changes: &changes[..2],
+    };
+    let reader = Reader {
+        name: "r".to_owned(),
+        connections: vec![unreadable],
+    };
+    refuted(&check(log, &[reader]), "readable: r on n from 1 tells what is no line");
     refuted(
         &judged(&[(1, "1.10 2.20 3.30 b2 3.31 4.40 6.60")]),
         "atomic: r on n from 1 tells a bookmark within revision 3",
