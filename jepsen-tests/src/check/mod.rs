@@ -35,6 +35,6 @@ pub mod verdict;
 pub mod watch;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use verdict::{Findings, Verdict};

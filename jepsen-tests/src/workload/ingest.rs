@@ -1,5 +1,6 @@
 //! Events of ECS through a queue that repeats, delays and mixes them up, and whose answers to deletions are lost: in the end everything is there.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::ecs::Ecs;
 use super::http::Ask;
 use super::{Crew, Site, Work, Worker, WorkloadError};
-use crate::check::ingest::{Read, Record, Sent, Shown};
+use crate::check::ingest::{CLOCKS_MS, Read, Record, Sent, Shown};
 use crate::suite::{Call, End, Folder, FolderError, Truth};
 
 /// Clients that list meanwhile.
@@ -22,15 +23,15 @@ const REORDERED: f64 = 0.3;
 const DELAYED: f64 = 0.05;
 const LOST: f64 = 0.01;
 const ANSWERS_LOST: f64 = 0.1;
-/// Lists that are kept with the versions that they show.
-const LISTS: [&str; 4] = [
-    "/v2/tasks?cluster=alpha&limit=200",
-    "/v2/tasks?cluster=beta&limit=200",
-    "/v2/instances?cluster=alpha&limit=200",
-    "/v2/instances?cluster=beta&limit=200",
+/// Lists that are kept with the versions that they show: the kind, and what stands in its ARNs; the cluster.
+const LISTS: [(&str, &str, &str); 4] = [
+    ("tasks", "task", "alpha"),
+    ("tasks", "task", "beta"),
+    ("instances", "container-instance", "alpha"),
+    ("instances", "container-instance", "beta"),
 ];
-/// Of an answer's items so many are kept at most.
-const KEPT_MAX: usize = 20;
+/// Items of such a list: its first page, in the order of ARNs.
+const LISTED: usize = 200;
 /// How long a list may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Items of a page in the end, and pages at most.
@@ -69,7 +70,8 @@ impl Work for Ingest {
     }
 }
 
-/// Lists, and keeps which versions they show: `{"began_ms","versions":[[arn,version]]}`.
+/// Lists, and keeps which versions they show: `{"began_ms","of":":task/alpha/","versions":[[arn,version]],"until":arn}`. `of` is in every ARN of that list;
+/// ARNs beyond `until` are on other pages, null: there are none.
 async fn work(mut worker: Worker) {
     let path = Folder::open(&worker.site.folder).ecs_reads(worker.number);
     // Without its file there are no reads in between to be judged; all else is.
@@ -77,7 +79,8 @@ async fn work(mut worker: Worker) {
     let mut file = made.and_then(|()| File::create(&path)).ok().map(BufWriter::new);
     while worker.turn().await {
         let node = worker.node();
-        let list = LISTS[worker.random.random_range(0..LISTS.len())];
+        let (kind, in_arns, cluster) = LISTS[worker.random.random_range(0..LISTS.len())];
+        let list = format!("/v2/{kind}?cluster={cluster}&limit={LISTED}");
         let began_ms = wall_ms();
         let call = Call {
             function: "list",
@@ -89,19 +92,25 @@ async fn work(mut worker: Worker) {
                 End::ok(Value::Null, Some(reply.revision))
             })
             .await;
-        let list = done.reply.map(|reply| reply.json()).unwrap_or_default();
-        let items = list["items"].as_array().into_iter().flatten();
-        let versions: Vec<Value> = items.filter_map(version_of).take(KEPT_MAX).collect();
-        if let (Some(file), false) = (&mut file, versions.is_empty()) {
+        let shown = done.reply.map(|reply| shown(&reply.json()));
+        if let (Some(file), Some(mut line)) = (&mut file, shown.flatten()) {
+            line["began_ms"] = json!(began_ms);
+            line["of"] = json!(format!(":{in_arns}/{cluster}/"));
             // A line that is not written is a read that is not judged.
-            let _ = writeln!(file, "{}", json!({"began_ms": began_ms, "versions": versions}));
+            let _ = writeln!(file, "{line}");
         }
     }
 }
 
-fn version_of(item: &Value) -> Option<Value> {
-    let version = item["document"]["version"].as_u64()?;
-    Some(json!([item["arn"].as_str()?, version]))
+/// What a page shows of its items; `None`: it is no page.
+fn shown(page: &Value) -> Option<Value> {
+    let items = page["items"].as_array()?;
+    let pairs: Vec<Value> = items
+        .iter()
+        .map(|item| json!([item["arn"], item["document"]["version"]]))
+        .collect();
+    let last = items.last().filter(|_| !page["next_token"].is_null());
+    Some(json!({"versions": pairs, "until": last.map(|item| &item["arn"])}))
 }
 
 fn wall_ms() -> u64 {
@@ -144,23 +153,23 @@ pub fn record(folder: &Folder, truth: &Truth, clocks_are_right: bool) -> Result<
         why,
     };
     let events = ecs["memory"]["events"].as_array().into_iter().flatten();
-    let sent = events.map(Sent::of).collect::<Result<_, String>>().map_err(wrong)?;
+    let sent: Vec<Sent> = events.map(Sent::of).collect::<Result<_, String>>().map_err(wrong)?;
     let timed = |shown: &Shown| Shown {
         proposed_ms: shown.proposed_ms.filter(|_| clocks_are_right),
         ..shown.clone()
     };
     let last = ecs["versions"].as_object().into_iter().flatten();
-    let mut reads = Vec::new();
+    let mut lines = Vec::new();
     for path in (0..WORKERS)
         .map(|number| folder.ecs_reads(number))
         .filter(|path| path.exists())
     {
-        reads.extend(folder.read_lines(&path)?);
+        lines.extend(folder.read_lines(&path)?);
     }
     Ok(Record {
+        reads: reads(&sent, &lines),
         sent,
         changes: truth.shown.iter().map(timed).collect(),
-        reads: reads.iter().flat_map(reads_of).collect(),
         last: last
             .filter_map(|(arn, version)| Some((arn.clone(), version.as_u64()?)))
             .collect(),
@@ -168,15 +177,115 @@ pub fn record(folder: &Folder, truth: &Truth, clocks_are_right: bool) -> Result<
     })
 }
 
-fn reads_of(line: &Value) -> Vec<Read> {
-    let began_ms = line["began_ms"].as_u64().unwrap_or(0);
-    let versions = line["versions"].as_array().into_iter().flatten();
-    let read = |pair: &Value| {
-        Some(Read {
-            arn: pair[0].as_str()?.to_owned(),
+/// What lists showed: a version of each item, and of what an event was deleted from the queue before, and what the list should show and does not, none.
+fn reads(sent: &[Sent], lines: &[Value]) -> Vec<Read> {
+    let mut reads = Vec::new();
+    for line in lines {
+        let began_ms = line["began_ms"].as_u64().unwrap_or(0);
+        let pairs = line["versions"].as_array().into_iter().flatten();
+        let shown: BTreeMap<&str, Option<u64>> = pairs
+            .filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_u64())))
+            .collect();
+        let read = |arn: &str, version: Option<u64>| Read {
+            arn: arn.to_owned(),
             began_ms,
-            version: pair[1].as_u64(),
+            version,
+        };
+        // One without a version is there, and says nothing.
+        let versions = shown.iter().filter(|(_, version)| version.is_some());
+        reads.extend(versions.map(|(arn, version)| read(arn, *version)));
+        let Some(of) = line["of"].as_str() else { continue };
+        let until = line["until"].as_str();
+        let is_missing = |event: &&Sent| {
+            event.arn.contains(of)
+                && until.is_none_or(|until| *event.arn <= *until)
+                && event.deleted_ms.iter().any(|at_ms| at_ms + CLOCKS_MS < began_ms)
+                && !shown.contains_key(event.arn.as_str())
+        };
+        reads.extend(sent.iter().filter(is_missing).map(|event| read(&event.arn, None)));
+    }
+    reads
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::ingest::check;
+    use crate::check::testing::refuted;
+    use crate::check::{Verdict, ingest};
+
+    fn arn(of: &str, id: &str) -> String {
+        format!("arn:aws:ecs:r:1{of}{id}")
+    }
+
+    /// Tasks of two clusters whose events were deleted at 1000 ms, and what the lists of these lines show of them.
+    fn judged(lines: &[Value]) -> Verdict {
+        let event = |of: &str, id: &str| Sent {
+            arn: arn(of, id),
+            version: 1,
+            queued: 1,
+            deleted_ms: vec![1_000],
+        };
+        let sent = vec![
+            event(":task/alpha/", "a"),
+            event(":task/alpha/", "c"),
+            event(":task/beta/", "b"),
+            event(":container-instance/alpha/", "b"),
+        ];
+        let last: BTreeMap<String, u64> = sent.iter().map(|event| (event.arn.clone(), 1)).collect();
+        let changes = sent.iter().zip(1..).map(|(event, revision)| Shown {
+            arn: event.arn.clone(),
+            revision,
+            version: Some(1),
+            proposed_ms: Some(900),
+        });
+        check(&ingest::Record {
+            changes: changes.collect(),
+            reads: reads(&sent, lines),
+            sent,
+            last,
+            waiting: 0,
         })
-    };
-    versions.filter_map(read).collect()
+    }
+
+    fn line(began_ms: u64, ids: &[&str], until: Option<&str>) -> Value {
+        let versions: Vec<Value> = ids.iter().map(|id| json!([arn(":task/alpha/", id), 1])).collect();
+        json!({"began_ms": began_ms, "of": ":task/alpha/", "versions": versions, "until": until.map(|id| arn(":task/alpha/", id))})
+    }
+
+    /// A list shows what was deleted from the queue before it was asked for: all of it, and of the first page what lies before its end.
+    #[test]
+    fn what_a_list_does_not_show_counts() {
+        assert_eq!(judged(&[line(2_000, &["a", "c"], None)]), Verdict::Valid);
+        assert_eq!(
+            judged(&[line(2_000, &["a", "b"], Some("b"))]),
+            Verdict::Valid,
+            "c is on another page"
+        );
+        assert_eq!(
+            judged(&[line(1_040, &["a"], None)]),
+            Verdict::Valid,
+            "clocks may be so far apart"
+        );
+        let unversioned = json!({"began_ms": 2_000, "of": ":task/alpha/", "versions": [[arn(":task/alpha/", "a"), 1], [arn(":task/alpha/", "c"), null]], "until": null});
+        assert_eq!(judged(&[unversioned]), Verdict::Valid);
+        let shows_none = "and a read that began at 2000 ms shows no record";
+        refuted(&judged(&[line(2_000, &["a"], None)]), shows_none);
+        refuted(&judged(&[line(2_000, &["c"], Some("c"))]), shows_none);
+        refuted(&judged(&[line(2_000, &[], None)]), shows_none);
+    }
+
+    /// A page in the API's own form.
+    #[test]
+    fn a_page_is_read() {
+        let item = |arn: &str| json!({"arn": arn, "document": {"version": 4}});
+        let page = json!({"items": [item("a"), item("b")], "revision": 9, "next_token": null});
+        assert_eq!(
+            shown(&page),
+            Some(json!({"versions": [["a", 4], ["b", 4]], "until": null}))
+        );
+        let more = json!({"items": [item("a")], "next_token": "t"});
+        assert_eq!(shown(&more), Some(json!({"versions": [["a", 4]], "until": "a"})));
+        assert_eq!(shown(&json!({})), None);
+    }
 }
