@@ -64,6 +64,18 @@ impl Changes {
         self.from <= 1
     }
 
+    /// Whether a change of this revision would be among them, if it had been committed.
+    pub fn is_kept(&self, revision: u64) -> bool {
+        self.are_whole() || revision >= self.from
+    }
+
+    /// All, in order.
+    pub fn all(&self) -> Vec<&Change> {
+        let mut all: Vec<&Change> = self.by_key.values().flatten().collect();
+        all.sort_by(|one, other| (one.revision, &one.key).cmp(&(other.revision, &other.key)));
+        all
+    }
+
     /// Those of a key, in order.
     pub fn of(&self, key: &str) -> &[Change] {
         self.by_key.get(key).map_or(&[], Vec::as_slice)

@@ -23,6 +23,11 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Whether its target names this node.
+    pub fn fell_on(&self, node: &str) -> bool {
+        self.target.split_whitespace().any(|word| word == node)
+    }
+
     /// For people: `kill of node-1 at 12.3 s`.
     pub fn told(&self) -> String {
         format!(

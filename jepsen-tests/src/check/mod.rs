@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`linear`] | reads, writes and compare-and-set of a key behave as on one copy, revisions too |
 //! | [`set`], [`append`] | nothing acknowledged is lost, nothing appears from nowhere, lists only grow |
+//! | [`committed`] | writes of every kind are in the log as they were answered, and nothing else is |
 //! | [`stale`] | a stale read is old, never wrong |
 //! | [`idempotent`] | a write said many times is applied once and answered alike |
 //! | [`watch`] | ordered, unique, atomic, reliable, resumable, bookmarkable |
@@ -20,6 +21,7 @@ pub mod always;
 pub mod append;
 pub mod availability;
 pub mod changes;
+pub mod committed;
 pub mod crash;
 pub mod daemon;
 pub mod edn;

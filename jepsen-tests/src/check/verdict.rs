@@ -85,6 +85,14 @@ impl Verdict {
         }
     }
 
+    /// The same of a record that may be cut short: what would be a violation of a whole one is an open question.
+    pub fn of_a_part(self) -> Verdict {
+        match self {
+            Verdict::Invalid(findings) => Verdict::Unknown(findings),
+            other => other,
+        }
+    }
+
     /// Both together. Reasons of an unknown verdict are dropped beside violations.
     pub fn merge(self, other: Verdict) -> Verdict {
         match (self, other) {
@@ -174,6 +182,8 @@ mod tests {
             (both.sentences(), both.exit_code()),
             (&["bad".to_owned(), "worse".to_owned()][..], 1)
         );
+        assert_eq!(Verdict::invalid("cut").of_a_part(), Verdict::unknown("cut"));
+        assert_eq!(Verdict::Valid.of_a_part(), Verdict::Valid);
         assert_eq!(Verdict::Valid.exit_code(), 0);
         assert_eq!(Verdict::unknown("why").exit_code(), 2);
     }

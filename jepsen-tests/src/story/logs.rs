@@ -5,7 +5,13 @@ use std::path::Path;
 use super::StoryError;
 
 /// What no node may ever say.
-const NEVER: [&str; 3] = ["panicked", "assertion", "state differs from a majority"];
+const NEVER: [&str; 5] = [
+    "panicked",
+    "assertion",
+    "ALARM",
+    "states of nodes differ",
+    "terminate called",
+];
 /// What a leader says that left in order: nobody had to miss it first. (Where that fails it says "leadership was not handed over".)
 const HANDED_OVER: &str = "handed leadership over";
 
@@ -43,6 +49,8 @@ mod tests {
             ["node-1 said: ERROR thread 'main' panicked at raft/src/x.rs:1"]
         );
         assert!(never_said("node-1", "INFO starts\n").is_empty());
+        let alarm = "ERROR ALARM: the states of nodes differ though they have applied the same log: ...";
+        assert_eq!(never_said("node-1", alarm), [format!("node-1 said: {alarm}")]);
     }
 
     /// Each hand-over counts once; one that failed is none.

@@ -7,17 +7,23 @@ use serde_json::{Map, Value, json};
 
 use super::folder::{Folder, FolderError};
 use super::judgement::Judgement;
-use super::lives;
+use super::stage::LIVE_KEYS;
 use super::truth::{self, Truth};
+use super::{crashes, lives};
 use crate::check::faults::{self, Fault};
 use crate::check::history::History;
 use crate::check::{self, Findings, Verdict};
-use crate::check::{always, append, availability, crash, idempotent, linear, queries, set, stale};
+use crate::check::{always, append, availability, committed, idempotent, linear, queries, set, stale};
 use crate::clock::ms;
 use crate::compare::Change;
 use crate::compose::SERVICES;
 use crate::nemesis::Nemesis;
 use crate::workload::{Workload, daemon, ingest, watch};
+
+/// The longest time without an acknowledged write while a majority is whole, nanoseconds.
+const PAUSE_NS_MAX: u64 = 5_000_000_000;
+/// After so much time without any fault a write must have been acknowledged, nanoseconds.
+const CALM_NS_MIN: u64 = 10_000_000_000;
 
 /// What every check is made from.
 struct Files<'a> {
@@ -42,7 +48,7 @@ impl Files<'_> {
         let end = folder.read_json(&folder.end())?;
         let truth = match truth {
             // It broke off in the middle of this: that is told by itself.
-            Err(_) if !end["violation"].is_null() || !end["obstacle"].is_null() => None,
+            Err(_) if is_broken_off(&end) => None,
             truth => truth?,
         };
         Ok(Files {
@@ -54,6 +60,34 @@ impl Files<'_> {
             nodes,
             truth,
         })
+    }
+
+    fn is_broken_off(&self) -> bool {
+        is_broken_off(&self.end)
+    }
+
+    /// Why the run did not come to its end, through no fault of the cluster's.
+    fn obstacle(&self) -> Option<&str> {
+        self.end["obstacle"].as_str()
+    }
+
+    /// A verdict on what takes a whole run to be seen: where it was cut short, nothing is proven against the cluster.
+    fn on_the_whole(&self, verdict: Verdict) -> Verdict {
+        match self.obstacle() {
+            None => verdict,
+            Some(_) => verdict.of_a_part(),
+        }
+    }
+
+    /// Times are allowed so many times as long.
+    fn patience(&self) -> u64 {
+        self.plan["patience"].as_u64().unwrap_or(1).max(1)
+    }
+
+    /// What each fault has cost, up to when everything was mended.
+    fn gaps(&self) -> Vec<availability::Gap> {
+        let until_ns = self.end["heal_ns"].as_u64().unwrap_or(u64::MAX);
+        availability::gaps(&self.history, &self.faults, until_ns)
     }
 
     fn of(&self, workload: Workload) -> History {
@@ -93,34 +127,34 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
             };
             judgement.add(
                 &format!("{}: went on", workload.word()),
-                always::check(&own, &effective, expected),
+                files.on_the_whole(always::check(&own, &effective, expected)),
             );
         }
     }
     judgement.add("revisions grow over all keys", linear::revisions::check(&files.history));
     if let Some(truth) = &files.truth {
         judgement.add("all nodes tell one history", one_history(truth));
+        judgement.add("writes are as committed", as_committed(&files, truth));
     }
-    let expected = names(&files.plan["schedule"], "nemesis");
-    let too_late = names(&files.end["too_late"], "nemesis");
-    let expected: Vec<&str> = expected.into_iter().filter(|name| !too_late.contains(name)).collect();
-    let expected = always::Expected {
-        functions: &[],
-        faults: &expected,
-    };
-    judgement.add(
-        "faults had their effect",
-        always::check(&files.history, &files.faults, expected),
-    );
+    judgement.add("faults had their effect", faults_had_effect(&files));
     if files
         .workloads()
         .iter()
         .any(|workload| workload.functions().contains(&"write"))
     {
-        let gaps = availability::gaps(&files.history, &files.faults);
-        judgement.add("writes go on after each fault", availability::check(&gaps, |_| None));
+        let verdict = writes_go_on(&files);
+        judgement.add("writes go on after each fault", files.on_the_whole(verdict));
     }
-    judgement.add("no node panicked", crashes(&files)?);
+    let course = crashes::Course {
+        faults: &files.faults,
+        load_ns: files.end["load_ns"].as_u64().unwrap_or(0),
+        zero_ns: files.end["zero_ns"].as_u64().unwrap_or(0),
+        patience: files.patience(),
+    };
+    judgement.add(
+        "no node ended by itself",
+        crashes::judge(folder, &files.nodes, &course)?,
+    );
     judgement.add("whole in the end", whole(&files.end));
     Ok(judgement)
 }
@@ -212,6 +246,80 @@ fn answers(history: &History) -> Vec<queries::Answer> {
     answered.filter_map(answer).collect()
 }
 
+/// Each planned kind came, and each fault was seen to have its effect. A run that was broken off owes neither those that were to come nor those that
+/// were under way.
+fn faults_had_effect(files: &Files<'_>) -> Verdict {
+    if files.is_broken_off() {
+        let over: Vec<Fault> = files
+            .faults
+            .iter()
+            .filter(|fault| fault.until_ns.is_some())
+            .cloned()
+            .collect();
+        let verdict = always::check(&files.history, &over, always::Expected::default());
+        return files.on_the_whole(verdict);
+    }
+    let planned = names(&files.plan["schedule"], "nemesis");
+    let too_late = names(&files.end["too_late"], "nemesis");
+    let expected: Vec<&str> = planned.into_iter().filter(|name| !too_late.contains(name)).collect();
+    let expected = always::Expected {
+        functions: &[],
+        faults: &expected,
+    };
+    always::check(&files.history, &files.faults, expected)
+}
+
+/// Where a fault leaves a majority whole, it costs its users an election and some time on a busy machine.
+fn writes_go_on(files: &Files<'_>) -> Verdict {
+    let patience = files.patience();
+    let minority = (files.nodes.len() - 1) / 2;
+    availability::check(&files.gaps(), CALM_NS_MIN * patience, |fault| {
+        let kind = Nemesis::from_str(&fault.name, false).ok()?;
+        let hurt = files.nodes.iter().filter(|node| fault.fell_on(node)).count();
+        ((1..=minority).contains(&hurt) && leaves_the_others_alone(kind)).then_some(PAUSE_NS_MAX * patience)
+    })
+}
+
+/// Whether the other nodes can do without those that it falls on, and know that at once. A slow, full or starved leader may go on to lead.
+fn leaves_the_others_alone(nemesis: Nemesis) -> bool {
+    use Nemesis::{
+        BitFlip, Clock, Cut, Flap, Halves, Isolate, Kill, Launch, LogBlock, Pause, PowerCut, ReadOnly, Replace, Strobe,
+        Term, Truncate, Zero,
+    };
+    matches!(
+        nemesis,
+        Kill | Pause
+            | Term
+            | Isolate
+            | Halves
+            | Cut
+            | Flap
+            | Launch
+            | Replace
+            | ReadOnly
+            | PowerCut
+            | BitFlip
+            | Truncate
+            | Zero
+            | LogBlock
+            | Clock
+            | Strobe
+    )
+}
+
+/// What clients wrote stands in the log, and on their keys nothing else.
+fn as_committed(files: &Files<'_>, truth: &Truth) -> Verdict {
+    let workloads = files.workloads();
+    let words: Vec<&str> = workloads
+        .iter()
+        .map(|workload| workload.word())
+        .chain([LIVE_KEYS])
+        .collect();
+    committed::check(&files.history, &truth.keys, |key| {
+        key.split_once('/').is_some_and(|(word, _)| words.contains(&word))
+    })
+}
+
 /// Every node tells the changes that the first one tells.
 fn one_history(truth: &Truth) -> Verdict {
     let mut findings = Findings::default();
@@ -230,15 +338,8 @@ fn one_history(truth: &Truth) -> Verdict {
     findings.into()
 }
 
-fn crashes(files: &Files<'_>) -> Result<Verdict, FolderError> {
-    let mut verdict = Verdict::Valid;
-    for node in &files.nodes {
-        for (name, path) in files.folder.logs_of(node)? {
-            let log = files.folder.read(&path)?;
-            verdict = verdict.merge(crash::check(&name, log.as_bytes(), &[]));
-        }
-    }
-    Ok(verdict)
+fn is_broken_off(end: &Value) -> bool {
+    !end["violation"].is_null() || !end["obstacle"].is_null()
 }
 
 fn names<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
@@ -271,7 +372,7 @@ fn figures(files: &Files<'_>) -> Map<String, Value> {
         .iter()
         .map(|(name, all)| (name.clone(), counts(all)))
         .collect();
-    let gaps = availability::gaps(&files.history, &files.faults);
+    let gaps = files.gaps();
     let spread = |spread: availability::Spread| json!({"count": spread.count, "p50_ms": ms(spread.p50_ns), "p90_ms": ms(spread.p90_ns), "p99_ms": ms(spread.p99_ns), "max_ms": ms(spread.max_ns)});
     let pauses = availability::by_fault(&gaps).into_iter();
     let pauses: Map<String, Value> = pauses.map(|(name, all)| (name.to_string(), spread(all))).collect();
@@ -301,7 +402,9 @@ mod tests {
         folder.write(&folder.end(), end.to_string()).expect("writable");
         for node in SERVICES {
             let log = folder.logs().join(format!("{node}-abc.log"));
-            folder.write(&log, "INFO starts\n").expect("writable");
+            folder
+                .write(&log, "1970-01-01T00:00:00Z INFO n blox::run: starts version=1\n")
+                .expect("writable");
         }
         folder
     }
@@ -377,5 +480,32 @@ mod tests {
             broken(&judged("obstacle", &HISTORY, &obstacle)),
             [("whole in the end", "unknown")]
         );
+    }
+
+    /// What a harness that gave up has left half done, or has not done, speaks against nobody.
+    #[test]
+    fn an_obstacle_is_no_violation() {
+        let obstacle = json!({"obstacle": "docker is gone"});
+        // No kill came, no delete was tried, and no compare-and-set succeeded so far.
+        let early = HISTORY.map(|line| line.replace(r#""type":"ok","f":"cas""#, r#""type":"info","f":"cas""#));
+        let early: Vec<&str> = early.iter().map(String::as_str).collect();
+        assert_eq!(judged("early", &early[1..5], &obstacle).verdict().word(), "unknown");
+        assert_eq!(judged("whole", &early[1..5], &json!({})).verdict().word(), "invalid");
+        // A fault under way, not seen yet, after which no write was acknowledged any more.
+        let half = [
+            HISTORY[1],
+            HISTORY[2],
+            r#"{"process":"nemesis","type":"invoke","f":"pause","value":"one n #2","time":3}"#,
+        ];
+        let judgement = judged("half", &half, &obstacle);
+        assert_eq!(judgement.verdict().word(), "unknown", "{:?}", broken(&judgement));
+        // What a client saw still counts.
+        let stale = [
+            HISTORY[1],
+            HISTORY[2],
+            HISTORY[5],
+            r#"{"process":0,"type":"ok","f":"read","key":"register/0","value":null,"revision":0,"time":7}"#,
+        ];
+        assert_eq!(judged("seen", &stale, &obstacle).verdict().word(), "invalid");
     }
 }

@@ -30,6 +30,11 @@ impl Starts {
         self
     }
 
+    /// When they were by the history's clock, which began at `zero_ns` since 1970; what was before that counts as its beginning.
+    pub fn since(&self, zero_ns: u64) -> Vec<u64> {
+        self.at_ns.iter().map(|at_ns| at_ns.saturating_sub(zero_ns)).collect()
+    }
+
     /// Which life answered something that was asked and answered at these times; `None`: it may have been either of two.
     fn life(&self, asked_ns: u64, answered_ns: u64) -> Option<usize> {
         let before = |moment_ns: u64| self.at_ns.partition_point(|at_ns| *at_ns <= moment_ns);

@@ -5,6 +5,7 @@ mod base64;
 mod campaign;
 mod chart;
 pub mod collect;
+mod crashes;
 mod folder;
 mod judge;
 mod judgement;

@@ -20,6 +20,9 @@ pub type Settings = Vec<(&'static str, String)>;
 /// What a node says where its log is to be full soon.
 const MUCH: &str = "debug,openraft=info";
 
+/// How much of what it says is kept: the whole of a run. What is lost may be a panic, or a start.
+const LOGGING: &str = "    logging: {driver: json-file, options: {max-size: 256m, max-file: \"4\"}}\n";
+
 /// What the faults of a run need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -59,7 +62,7 @@ pub fn settings(seed: u64, needs: Needs) -> Settings {
 pub fn compose_file(settings: &Settings, disks: Option<&Disks>, clocks: Option<&Clocks>) -> String {
     let mut services = String::new();
     for service in SERVICES {
-        let mut parts = String::new();
+        let mut parts = LOGGING.to_owned();
         if !settings.is_empty() {
             parts += "    environment:\n";
             for (name, value) in settings {
@@ -69,14 +72,9 @@ pub fn compose_file(settings: &Settings, disks: Option<&Disks>, clocks: Option<&
         if let Some(clocks) = clocks {
             parts += &format!("    volumes: [\"{}\"]\n", clocks.volume(service));
         }
-        if !parts.is_empty() {
-            services += &format!("  {service}:\n{parts}");
-        }
+        services += &format!("  {service}:\n{parts}");
     }
-    let mut text = "version: \"3.8\"\n".to_owned();
-    if !services.is_empty() {
-        text += &format!("services:\n{services}");
-    }
+    let text = format!("version: \"3.8\"\nservices:\n{services}");
     text + &disks.map_or_else(String::new, Disks::overrides)
 }
 
@@ -98,15 +96,14 @@ mod tests {
         assert!(settings(9, needs).len() >= 2);
     }
 
-    /// Every node gets them; without any the file changes nothing.
+    /// Every node gets them; without any the file only has more of the logs kept.
     #[test]
     fn the_file_names_every_node() {
         let file = compose_file(&vec![("BLOX_X", "1".to_owned())], None, None);
         assert_eq!(file.matches("BLOX_X: \"1\"").count(), SERVICES.len());
-        assert!(
-            file.starts_with("version: \"3.8\"\nservices:\n  node-1:\n    environment:\n"),
-            "{file}"
-        );
-        assert_eq!(compose_file(&Vec::new(), None, None), "version: \"3.8\"\n");
+        let head = format!("version: \"3.8\"\nservices:\n  node-1:\n{LOGGING}");
+        assert!(file.starts_with(&format!("{head}    environment:\n")), "{file}");
+        let bare = compose_file(&Vec::new(), None, None);
+        assert!(bare.starts_with(&format!("{head}  node-2:\n")), "{bare}");
     }
 }

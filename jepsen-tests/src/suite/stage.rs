@@ -29,6 +29,8 @@ use crate::workload::{Ecs, Pace, Site, Work, Worker, WorkloadError, shares};
 const WHOLE: Duration = Duration::from_secs(60);
 /// How often a person is told how far it is.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// What keys of those writes begin with that a whole cluster must take.
+pub(super) const LIVE_KEYS: &str = "live";
 /// A whole cluster acknowledges so many writes ...
 const LIVE_WRITES: usize = 100;
 /// ... within this time.
@@ -310,7 +312,7 @@ impl<'plan> Stage<'plan> {
     /// A whole cluster takes writes, on every node.
     async fn is_live(&self) -> Result<(), NotInTime> {
         let within = LIVE * self.plan.patience;
-        let mut worker = Worker::new(&self.site, "live", 0, Arc::new(Pace::new(1)));
+        let mut worker = Worker::new(&self.site, LIVE_KEYS, 0, Arc::new(Pace::new(1)));
         let (began, mut done, mut last) = (Instant::now(), 0, String::new());
         while done < LIVE_WRITES {
             if began.elapsed() > within {
@@ -324,7 +326,7 @@ impl<'plan> Stage<'plan> {
             let value = worker.fresh();
             let call = Call {
                 function: "write",
-                key: format!("live/{done}"),
+                key: format!("{LIVE_KEYS}/{done}"),
                 value: value.clone(),
                 ..Call::default()
             };
