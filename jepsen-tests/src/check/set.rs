@@ -34,6 +34,8 @@ struct Set<'a> {
 /// An element, and what reads say of it.
 struct Element<'a> {
     add: &'a Operation,
+    /// Of the reads that show it, the one that ended first: whatever is called after that shows it too.
+    first: Option<&'a Operation>,
     /// The last read that shows it, and the last one that should have and does not, by their invocations.
     seen: Option<&'a Operation>,
     missed: Option<&'a Operation>,
@@ -46,6 +48,7 @@ impl<'a> Set<'a> {
         for add in &self.adds {
             let element = Element {
                 add,
+                first: None,
                 seen: None,
                 missed: None,
             };
@@ -110,7 +113,7 @@ fn judge_read<'a>(
     let mut before: HashMap<&Value, bool> = HashMap::new();
     for (value, element) in elements.iter() {
         let acknowledged = element.add.outcome == Outcome::Ok && element.add.precedes(read);
-        let seen = element.seen.is_some_and(|seen| seen.precedes(read));
+        let seen = element.first.is_some_and(|first| first.precedes(read));
         before.insert(value, acknowledged || seen);
     }
     let mut shown: HashMap<&Value, usize> = HashMap::new();
@@ -141,7 +144,10 @@ fn judge_read<'a>(
                     element.add.called
                 ));
             }
-            Some(element) => element.seen = Some(read),
+            Some(element) => {
+                element.seen = Some(read);
+                element.first = element.first.filter(|first| first.returned() <= line).or(Some(read));
+            }
         }
     }
     for (value, element) in elements.iter_mut() {
@@ -198,6 +204,19 @@ mod tests {
             &judged(format!("{}{add}{}", read("[1]"), read("[1]"))),
             "before it was added",
         );
+        // Of unknown outcome, seen by a read that is over, and again by one that is not: the third must show it.
+        let (seen, missed) = (
+            "1 ok read s [1]\n",
+            "3 invoke read s -\n3 ok read s []\n2 ok read s [1]\n",
+        );
+        let overlapping =
+            format!("0 invoke add s 1\n1 invoke read s -\n{seen}2 invoke read s -\n{missed}0 info add s 1\n");
+        refuted(&judged(overlapping.clone()), "1 is lost");
+        let allowed = format!(
+            "0 invoke add s 1\n2 invoke read s -\n{missed}0 info add s 1\n{}",
+            read("[1]")
+        );
+        assert_eq!(judged(allowed), Verdict::Valid, "the third may have been first");
         let unknown = add.replace(" ok", " info");
         refuted(&judged(format!("{unknown}{}{}", read("[1]"), read("[]"))), "1 is lost");
     }
