@@ -16,6 +16,7 @@ use super::verdict::{Findings, Verdict};
 /// - what was acknowledged at a revision is the change of that revision;
 /// - every change is one that was acknowledged there, or one of an unknown outcome, once each: nothing of a failed write, nothing that nobody wrote;
 /// - no change has a revision that was answered before it was called;
+/// - what was refused because of a revision, or of an absence, was called when the key was so, or before;
 /// - what demanded a revision follows on the change that has it; a list grows by its element, and only what is there is deleted.
 pub fn check(history: &History, changes: &Changes, own: impl Fn(&str) -> bool) -> Verdict {
     let lists = history.operations.iter().filter(|one| *one.function == *"append");
@@ -48,6 +49,9 @@ pub fn check(history: &History, changes: &Changes, own: impl Fn(&str) -> bool) -
     let mut not_kept = 0;
     for wish in wishes.values_mut() {
         not_kept += wish.judge(&log, &answered, &mut violations);
+    }
+    for one in &history.operations {
+        log.refused_rightly(one, &answered, &mut violations);
     }
     let mut open = Findings::default();
     if not_kept > 0 {
@@ -101,6 +105,30 @@ impl<'a> Log<'a> {
             Some(last) => Ok(all.get(last)),
             None if self.changes.are_whole() => Ok(None),
             None => Err(()),
+        }
+    }
+}
+
+impl Log<'_> {
+    /// A refusal tells where the key was at some time since its call: there, or wherever it came to be later.
+    fn refused_rightly(&self, one: &Operation, answered: &Answered, violations: &mut Findings) {
+        let Some(observed) = one.observed() else { return };
+        let all = self.changes.of(&one.key);
+        let before = answered.before(one);
+        let later = all.partition_point(|change| change.revision <= before);
+        let began_absent = later == 0 && observed == 0;
+        if began_absent || (later == 0 && !self.changes.are_whole()) {
+            return;
+        }
+        let is_so = |change: &Change| match observed {
+            0 => change.value.is_none(),
+            revision => change.revision == revision && change.value.is_some(),
+        };
+        if !all[later.saturating_sub(1)..].iter().any(is_so) {
+            violations.note(format!(
+                "refused by what was not so any more at revision {before}, which was answered before: {}",
+                one.told()
+            ));
         }
     }
 }
@@ -380,6 +408,29 @@ mod tests {
             "revision 3 was answered before that was called: line 3",
         );
         assert_eq!(judged(late, &[(3, "k", "a"), (4, "k", "b")]), Verdict::Valid);
+    }
+
+    /// A refusal tells what was so when it was called, or later; not what was over before, or never was.
+    #[test]
+    fn refusals_are_right() {
+        let refused = |call: &str, observed: u64| {
+            let text = format!(
+                "0 invoke write k a\n0 ok write k a @2\n0 invoke write k b\n0 ok write k b @4\n1 invoke {call}\n1 fail {call} {{\"observed\":{observed}}}\n\
+                 0 invoke write k c\n0 ok write k c @6\n0 invoke delete k -\n0 ok delete k - @7"
+            );
+            judged(&text, &[(2, "k", "a"), (4, "k", "b"), (6, "k", "c"), (7, "k", "-")])
+        };
+        for observed in [4, 6, 0] {
+            assert_eq!(refused("cas k [\"x\",\"y\"]", observed), Verdict::Valid, "{observed}");
+        }
+        for observed in [2, 3, 5, 7] {
+            refuted(
+                &refused("cas k [\"x\",\"y\"]", observed),
+                "refused by what was not so any more at revision 4",
+            );
+        }
+        assert_eq!(refused("append m x", 0), Verdict::Valid);
+        refuted(&refused("append m x", 3), "refused by what was not so any more");
     }
 
     /// What was compacted away proves nothing.

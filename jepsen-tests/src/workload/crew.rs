@@ -186,7 +186,13 @@ impl Worker {
         let phase = phase_of(&answer);
         let ended = match (phase, &answer) {
             (Phase::Ok, Ok(reply)) => end(reply),
-            _ => End::not_ok(phase, &call, why(&answer)),
+            _ => {
+                let observed = answer.as_ref().ok().and_then(|reply| reply.observed(&ask.method));
+                let mut end = End::not_ok(phase, &call, why(&answer));
+                end.more
+                    .extend(observed.map(|revision| ("observed".to_owned(), json!(revision))));
+                end
+            }
         };
         self.site.recorder.end(&mut self.process, &call, ended);
         Done {

@@ -106,6 +106,16 @@ impl Reply {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Of a write that was refused: the mod revision at which its key was then, 0 = absent, if it says so. Not of an answer that was given before.
+    pub fn observed(&self, method: &Method) -> Option<u64> {
+        match (self.status, self.code().as_str()) {
+            _ if self.replayed || *method == Method::GET => None,
+            (412, "precondition_failed") => self.json()["current_revision"].as_u64(),
+            (404, "key_missing") => Some(0),
+            _ => None,
+        }
+    }
+
     /// Status and the beginning of the body, for people.
     pub fn said(&self) -> String {
         let end = self.body.len().min(SAID_BYTES_MAX);
@@ -261,6 +271,17 @@ mod tests {
         ] {
             assert_eq!(phase_of_write(&answer), phase, "{answer:?}");
         }
+    }
+
+    /// What refusals say of the key.
+    #[test]
+    fn refusals_tell_a_revision() {
+        let observed = |status, body: &str, method| reply(status, body).expect("an answer").observed(&method);
+        let precondition = r#"{"code":"precondition_failed","current_revision":7}"#;
+        assert_eq!(observed(412, precondition, Method::PUT), Some(7));
+        assert_eq!(observed(404, r#"{"code":"key_missing"}"#, Method::DELETE), Some(0));
+        assert_eq!(observed(404, r#"{"code":"key_missing"}"#, Method::GET), None);
+        assert_eq!(observed(503, r#"{"code":"no_leader"}"#, Method::PUT), None);
     }
 
     /// A read that was not answered well had no effect.

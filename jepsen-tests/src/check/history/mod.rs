@@ -2,8 +2,8 @@
 //!
 //! `{"process":0,"type":"invoke|ok|fail|info","f":"write","key":"k","value":"v","revision":7,"time":ns}`. On an invoke, `value` is what was
 //! asked (of a `cas` `[old, new]`) and `revision` the mod revision that was expected; on an `ok`, `value` is what was answered and `revision`
-//! the key's mod revision after it, 0 = absent (of a `delete` the deletion's own, where it is known). `fail` is surely without effect. After
-//! `info` nothing is known, and its process says no more. An operation that is never ended counts as `info`. Lines of anyone whose `process`
+//! the key's mod revision after it, 0 = absent (of a `delete` the deletion's own, where it is known). `fail` is surely without effect; a member
+//! `observed` says at which mod revision the key was when it was refused, 0 = absent. After `info` nothing is known, and its process says no more. An operation that is never ended counts as `info`. Lines of anyone whose `process`
 //! is a word (`"nemesis"`) are events. Members not named here are kept in `more`, those of both lines together.
 //!
 //! Lines stand in the order of their times; that order, not the times, is what checkers go by.
@@ -75,6 +75,17 @@ impl Operation {
         }
     }
 
+    /// Of one that was refused: the mod revision at which its key was then, 0 = absent, where that was told.
+    pub fn observed(&self) -> Option<u64> {
+        let observed = self.more.get("observed").and_then(Value::as_u64);
+        observed.filter(|_| self.outcome == Outcome::Failed)
+    }
+
+    /// It says what was there at some time between its invocation and its end.
+    pub fn is_answer(&self) -> bool {
+        self.outcome == Outcome::Ok || self.observed().is_some()
+    }
+
     /// It was over before the other began.
     pub fn precedes(&self, other: &Operation) -> bool {
         self.returned() < other.called
@@ -110,6 +121,9 @@ impl Operation {
         }
         if let Some(revision) = self.revision {
             told += &format!(" at revision {revision}");
+        }
+        if let Some(revision) = self.observed() {
+            told += &format!(", the key was at revision {revision}");
         }
         told + &format!(" on line {ended}")
     }

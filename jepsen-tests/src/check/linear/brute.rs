@@ -6,8 +6,7 @@ use crate::check::history::{Operation, Outcome};
 
 /// Whether some order of the operations of one key explains them all. For a dozen operations at most.
 pub(super) fn linearizable(operations: &[Operation]) -> bool {
-    let counts =
-        |one: &&Operation| one.outcome == Outcome::Ok || (one.outcome == Outcome::Unknown && *one.function != *"read");
+    let counts = |one: &&Operation| one.is_answer() || (one.outcome == Outcome::Unknown && *one.function != *"read");
     let left: Vec<&Operation> = operations.iter().filter(counts).collect();
     extends(&mut Vec::new(), &left)
 }
@@ -39,6 +38,15 @@ fn explains(order: &[&Operation]) -> bool {
     let mut changes = 0;
     let mut known: Vec<(u64, u64)> = Vec::new();
     for one in order {
+        if let Some(observed) = one.observed() {
+            let as_demanded = one.expected_revision == Some(observed);
+            let deletes_nothing = *one.function == *"delete" && observed == 0;
+            if (observed == 0) != value.is_null() || (as_demanded && !deletes_nothing) {
+                return false;
+            }
+            known.extend((observed > 0).then_some((changes, observed)));
+            continue;
+        }
         let answer = one.revision.filter(|_| one.outcome == Outcome::Ok);
         if *one.function == *"read" {
             let fits = match answer {
@@ -70,7 +78,10 @@ fn explains(order: &[&Operation]) -> bool {
             _ if old.is_some_and(|old| old != value) => return false,
             _ => {}
         }
-        let deletes_nothing = new.is_null() && value.is_null() && answer.unwrap_or(0) == 0;
+        let deletes_nothing = new.is_null() && value.is_null();
+        if deletes_nothing && answer.unwrap_or(0) > 0 {
+            return false;
+        }
         if !deletes_nothing {
             changes += 1;
         }

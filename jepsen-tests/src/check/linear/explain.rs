@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::Limits;
 use super::register::{Register, State};
 use super::search::{Decision, decide};
-use crate::check::history::{Operation, Outcome, shortened};
+use crate::check::history::{Operation, shortened};
 
 /// Steps shown of the end of the longest order.
 const ORDER_SHOWN: usize = 5;
@@ -16,11 +16,7 @@ const UNKNOWN_SHOWN: usize = 3;
 
 /// Explains why a key is not linearizable. Operations are those of the key, in the order of their calls; `stuck`: the line where its search ended.
 pub(super) fn violation(key: &str, operations: &[&Operation], stuck: usize, limits: Limits) -> String {
-    let mut answers: Vec<&Operation> = operations
-        .iter()
-        .copied()
-        .filter(|one| one.outcome == Outcome::Ok)
-        .collect();
+    let mut answers: Vec<&Operation> = operations.iter().copied().filter(|one| one.is_answer()).collect();
     answers.sort_by_key(|one| one.returned());
     let has_order = |answer: &&Operation| prefix(operations, answer.returned(), limits).is_some();
     // A part of a linearizable history from its beginning is linearizable: where the search did not end at the first answer that makes it
@@ -94,7 +90,7 @@ fn around(operations: &[&Operation], culprit: &Operation) -> Vec<String> {
         let all = operations.iter().copied();
         all.filter(|one| one.called != culprit.called && one.called < culprit.returned())
     };
-    let known = |one: &&Operation| one.outcome == Outcome::Ok;
+    let known = |one: &&Operation| one.is_answer();
     let beside = others().filter(known).filter(|one| !one.precedes(culprit)).collect();
     let before = others().filter(known).filter(|one| one.precedes(culprit)).collect();
     let unknown = others().filter(|one| !known(one)).collect();

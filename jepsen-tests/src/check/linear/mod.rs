@@ -2,7 +2,7 @@
 //! single copy could have answered so?
 //!
 //! Operations are `read`, `write`, `cas` and `delete` of [`History`]; others are passed over, and so is every key that is a set, a list or written by
-//! `once`. Failed ones are left out; unknown ones may have happened at any time after their invocation, or never. A key is absent in the
+//! `once`. Failed ones are left out, but for what a refusal says of the key (`observed`); unknown ones may have happened at any time after their invocation, or never. A key is absent in the
 //! beginning. A `cas` may demand a value, a mod revision (0: absent) or both; a `write` and a `delete` with a revision on their invoke demand it
 //! too. Revisions are optional, and checked where they stand: they grow along the order, over all keys ([`revisions`]).
 //!

@@ -23,6 +23,9 @@ pub(super) struct Shape {
     pub(super) lies: f64,
 }
 
+/// How many of such operations are refused with a word on what is there.
+const REFUSED: f64 = 0.2;
+
 /// A history of one key whose answers are drawn by lot: nothing in it is likely, so that every corner is met.
 pub(super) fn guess(shape: Shape, random: &mut ChaCha8Rng) -> History {
     let (mut operations, mut open) = (Vec::new(), Vec::new());
@@ -49,6 +52,12 @@ pub(super) fn guess(shape: Shape, random: &mut ChaCha8Rng) -> History {
             continue;
         }
         idle.push(operation.process);
+        if *operation.function != *"read" && random.random_bool(REFUSED) {
+            operation.outcome = Outcome::Failed;
+            let observed = random.random_range(0..=shape.operations as u64);
+            operation.more.insert("observed".to_owned(), json!(observed));
+            continue;
+        }
         let reads = *operation.function == *"read";
         if reads {
             operation.answered = guess_value(shape, random);
@@ -250,6 +259,7 @@ impl Run<'_> {
                 return Outcome::Ok;
             }
             ("cas", Value::Array(pair)) if operation.expected_revision.is_none() && pair[0] != now && !lie => {
+                operation.more.insert("observed".to_owned(), json!(revision));
                 return Outcome::Failed;
             }
             ("cas", Value::Array(pair)) => pair[1].clone(),
@@ -257,6 +267,14 @@ impl Run<'_> {
         };
         let demand_fails = operation.expected_revision.is_some_and(|expected| expected != revision);
         if demand_fails || (now.is_null() && new.is_null()) {
+            let told = if lie {
+                self.states[key]
+                    .choose(self.random)
+                    .map_or(0, |(_, revision)| *revision)
+            } else {
+                revision
+            };
+            operation.more.insert("observed".to_owned(), json!(told));
             return Outcome::Failed;
         }
         self.revision += self.random.random_range(1..3);
@@ -291,6 +309,9 @@ impl Run<'_> {
         }
         if outcome != Outcome::Ok {
             operation.answered = Value::Null;
+        }
+        if !tells || outcome != Outcome::Failed {
+            operation.more.remove("observed");
         }
         if let Some(revision) = operation.revision {
             let key = self.names.iter().position(|name| *name == operation.key).unwrap_or(0);

@@ -24,6 +24,14 @@ pub(super) struct Step {
     pub(super) revision: Option<u64>,
 }
 
+impl Step {
+    /// Whether it takes some value, whichever: at the revision that it demands, or because it deletes it.
+    pub(super) fn takes_any_value(self) -> bool {
+        let deletes = self.sets == Some(ABSENT) && self.revision > Some(0);
+        self.expects.is_none() && (self.expects_revision.is_some() || deletes)
+    }
+}
+
 /// What is there. Of a value that came without a known revision, only a bound is known, until a read tells more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
@@ -93,8 +101,9 @@ impl State {
 
     fn deleted(self, revision: Option<u64>) -> Option<State> {
         let next = match revision {
-            // Nothing to delete, no change.
+            // Nothing to delete, no change; and no change, no revision of its own.
             None if self.value == ABSENT => return Some(self),
+            Some(_) if self.value == ABSENT => return None,
             None => self.next() + 1,
             Some(revision) if revision < self.next() => return None,
             Some(revision) => revision + 1,
@@ -135,9 +144,10 @@ pub(super) struct Register {
     pub(super) values: Vec<Value>,
 }
 
-/// Whether it is one of a register, and one that may have happened.
+/// Whether it is one of a register, and one that may have happened, or was refused with a word on what was there.
 pub(super) fn is_step(operation: &Operation) -> bool {
-    matches!(&*operation.function, "read" | "write" | "cas" | "delete") && operation.outcome != Outcome::Failed
+    let may_have_happened = operation.outcome != Outcome::Failed || operation.observed().is_some();
+    matches!(&*operation.function, "read" | "write" | "cas" | "delete") && may_have_happened
 }
 
 impl Register {
@@ -153,14 +163,17 @@ impl Register {
             .enumerate()
             .filter(|(_, one)| one.called <= until_line)
         {
-            let known = operation.outcome == Outcome::Ok && operation.returned() <= until_line;
+            let known = operation.is_answer() && operation.returned() <= until_line;
             let mut number = |value: &Value| {
                 *numbers.entry(value.clone()).or_insert_with(|| {
                     register.values.push(value.clone());
                     (register.values.len() - 1) as ValueId
                 })
             };
-            let mut step = step_of(operation, &mut number)?;
+            let mut step = match operation.observed() {
+                Some(revision) => refused(revision),
+                None => step_of(operation, &mut number)?,
+            };
             if !known && step.sets.is_none() {
                 continue;
             }
@@ -196,6 +209,16 @@ impl Register {
                 one.step.expects = values.get(&revision).copied();
             }
         }
+    }
+}
+
+/// A refused operation reads at which revision the key is, and not what it holds.
+fn refused(revision: u64) -> Step {
+    Step {
+        expects: (revision == 0).then_some(ABSENT),
+        expects_revision: (revision > 0).then_some(revision),
+        sets: None,
+        revision: Some(revision),
     }
 }
 
@@ -294,11 +317,28 @@ mod tests {
         assert_eq!(five.after(write(ABSENT, Some(8))), Some(present(ABSENT, 9, false)));
         assert_eq!(five.after(write(ABSENT, Some(5))), None);
         assert_eq!(State::NEW.after(write(ABSENT, None)), Some(State::NEW));
+        assert_eq!(State::NEW.after(write(ABSENT, Some(0))), Some(State::NEW));
+        assert_eq!(
+            State::NEW.after(write(ABSENT, Some(4))),
+            None,
+            "nothing to delete, and a change"
+        );
         let gone = present(ABSENT, 7, false);
         assert_eq!(gone.after(read(ABSENT, Some(0))), Some(gone));
         assert_eq!(gone.after(read(ABSENT, Some(7))), None);
         assert_eq!(gone.after(write(2, Some(6))), None);
         assert_eq!(gone.after(write(2, Some(7))), Some(present(2, 7, true)));
+    }
+
+    /// A refusal reads a revision: of whatever value, or of none.
+    #[test]
+    fn refusals() {
+        assert_eq!(present(1, 5, true).after(refused(5)), Some(present(1, 5, true)));
+        assert_eq!(present(1, 5, false).after(refused(6)), Some(present(1, 6, true)));
+        assert_eq!(present(1, 5, true).after(refused(6)), None);
+        assert_eq!(present(1, 5, true).after(refused(0)), None);
+        assert_eq!(State::NEW.after(refused(0)), Some(State::NEW));
+        assert_eq!(State::NEW.after(refused(5)), None);
     }
 
     /// A demand for a revision is one for the value that has it.

@@ -225,7 +225,7 @@ impl<'a> Search<'a> {
     }
 
     fn fits(&self, step: Step) -> Option<State> {
-        if self.fresh && step.expects.is_none() && step.expects_revision.is_none() {
+        if self.fresh && step.expects.is_none() && !step.takes_any_value() {
             return None;
         }
         let state = self.state.after(step)?;

@@ -26,6 +26,7 @@ fn good_histories() {
         "0 invoke write k 1\n1 invoke write k 2\n0 ok write k 1\n1 ok write k 2\n2 invoke read k -\n2 ok read k 1",
         "0 invoke write k 1\n0 ok write k 1 @2\n0 invoke write l 1\n0 ok write l 1 @3\n0 invoke read k -\n0 ok read k 1 @2",
         "0 invoke enqueue q 1\n0 ok enqueue q 2",
+        "0 invoke delete k -\n0 fail delete k - {\"observed\":0}\n0 invoke write k a\n1 invoke cas k [\"z\",\"b\"] @2\n1 fail cas k [\"z\",\"b\"] {\"observed\":4}\n0 ok write k a @4",
         "0 invoke add s 1\n0 ok add s 1 @2\n0 invoke read s -\n0 ok read s [1] @2",
     ] {
         assert_eq!(judged(good), Verdict::Valid, "{good}");
@@ -73,6 +74,13 @@ fn bad_revisions() {
         "0 invoke write k a\n0 ok write k a @3\n0 invoke write k a\n0 ok write k a @4\n1 invoke cas k [\"a\",\"b\"] @3\n1 ok cas k [\"a\",\"b\"] @5",
         // It was to be absent.
         "0 invoke write k a\n0 ok write k a @3\n1 invoke cas k [null,\"b\"] @0\n1 ok cas k [null,\"b\"] @5",
+        // A delete that was told there is nothing, and one that had an effect on nothing.
+        "0 invoke write k a\n0 ok write k a @3\n1 invoke delete k -\n1 fail delete k - {\"observed\":0}",
+        "0 invoke delete k -\n0 ok delete k - @3",
+        // Refused by what was over, by what was never there, and by what was not there yet.
+        "0 invoke write k a\n0 ok write k a @3\n0 invoke write k a\n0 ok write k a @4\n1 invoke cas k [\"b\",\"c\"] @2\n1 fail cas k [\"b\",\"c\"] {\"observed\":3}",
+        "0 invoke write k a\n0 ok write k a @3\n1 invoke cas k [\"b\",\"c\"] @2\n1 fail cas k [\"b\",\"c\"] {\"observed\":4}",
+        "1 invoke cas k [\"b\",\"c\"] @2\n1 fail cas k [\"b\",\"c\"] {\"observed\":3}\n0 invoke write k a\n0 ok write k a @3",
         // No room for the unknown write between two.
         "0 invoke write k a\n0 ok write k a @3\n1 invoke write k b\n1 info write k b\n2 invoke read k -\n2 ok read k b\n0 invoke write k c\n0 ok write k c @4",
     ] {
@@ -151,7 +159,7 @@ fn the_search_agrees_with_brute_force() {
     let mut random = seeded();
     let soak = std::env::var_os("BLOX_SOAK").is_some_and(|value| !value.is_empty());
     let count = if soak { 100_000 } else { 2_000 };
-    let (mut good, mut unknowns, mut by_revision) = (0, 0, 0);
+    let (mut good, mut unknowns, mut refusals, mut by_revision) = (0, 0, 0, 0);
     for _ in 0..count {
         let seed = random.random();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -174,16 +182,17 @@ fn the_search_agrees_with_brute_force() {
         assert!(!expected || alone == Verdict::Valid, "{alone}\n{}", told());
         good += usize::from(expected);
         by_revision += usize::from(alone != Verdict::Valid);
+        refusals += usize::from(history.operations.iter().any(|one| one.observed().is_some()));
         unknowns += usize::from(history.operations.iter().any(|one| one.outcome == Outcome::Unknown));
     }
     println!(
-        "{count} histories: {good} good, {} bad ({by_revision} by revisions alone), {unknowns} with unknown outcomes",
+        "{count} histories: {good} good, {} bad ({by_revision} by revisions alone), {unknowns} with unknown outcomes, {refusals} with refusals",
         count - good
     );
     let enough = count / 10;
     assert!(
-        good > enough && count - good > enough && unknowns > enough,
-        "{good} good, {unknowns} with unknown outcomes"
+        good > enough && count - good > enough && unknowns > enough && refusals > enough,
+        "{good} good, {unknowns} with unknown outcomes, {refusals} with refusals"
     );
 }
 
