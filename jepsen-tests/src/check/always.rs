@@ -18,7 +18,7 @@ pub struct Expected<'a> {
 /// Judges a run:
 /// - of each function that occurs or is expected, at least one operation succeeded;
 /// - each expected fault was done;
-/// - an operation was called during each fault, and each fault was seen to take effect.
+/// - an operation was under way during each fault, and each fault was seen to take effect.
 pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Verdict {
     let mut findings = Findings::default();
     let mut succeeded: BTreeMap<&str, bool> = expected.functions.iter().map(|function| (*function, false)).collect();
@@ -35,15 +35,14 @@ pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Ver
     {
         findings.note(format!("there was no {name}"));
     }
-    let mut calls: Vec<u64> = history.operations.iter().map(|one| one.began_ns).collect();
-    calls.sort_unstable();
     for fault in faults {
-        let first = calls.partition_point(|call| *call < fault.from_ns);
-        let during = calls
-            .get(first)
-            .is_some_and(|call| fault.until_ns.is_none_or(|until| *call < until));
+        // One that was called before and is answered only now is a client that feels the fault.
+        let during = history.operations.iter().any(|one| {
+            let ends_after = one.ended_ns.is_none_or(|ended_ns| ended_ns >= fault.from_ns);
+            ends_after && fault.until_ns.is_none_or(|until_ns| one.began_ns < until_ns)
+        });
         if !during {
-            findings.note(format!("no operation was called during the {}", fault.told()));
+            findings.note(format!("no operation was under way during the {}", fault.told()));
         }
         if fault.effects.is_empty() {
             findings.note(format!("it was not seen to take effect: {}", fault.told()));
@@ -78,6 +77,15 @@ mod tests {
         assert_eq!(judged(GOOD, &["write"], &["kill"]), Verdict::Valid);
     }
 
+    /// A client that waits all the time has felt the fault, answered or not.
+    #[test]
+    fn waiting_counts() {
+        let waits = "0 invoke write k 1\nnemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\nnemesis ok kill - {\"value\":\"a\"}\n0 ok write k 1";
+        assert_eq!(judged(waits, &[], &[]), Verdict::Valid);
+        let within = "1 invoke write k 2\n1 ok write k 2\n0 invoke write k 1\nnemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\n0 info write k 1\nnemesis ok kill - {\"value\":\"a\"}";
+        assert_eq!(judged(within, &[], &[]), Verdict::Valid);
+    }
+
     /// Each way to prove nothing fails the run.
     #[test]
     fn bad_runs() {
@@ -92,7 +100,9 @@ mod tests {
             "not seen to take effect: kill of a",
         );
         let idle = "nemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\nnemesis ok kill - {\"value\":\"a\"}\n0 invoke write k 2\n0 ok write k 2";
-        refuted(&judged(idle, &[], &[]), "no operation was called during the kill of a");
+        refuted(&judged(idle, &[], &[]), "no operation was under way during the kill of a");
+        let over = format!("1 invoke write k 1\n1 ok write k 1\n{idle}");
+        refuted(&judged(&over, &[], &[]), "no operation was under way during the kill of a");
         refuted(&judged("", &["write"], &[]), "no write succeeded");
     }
 }
