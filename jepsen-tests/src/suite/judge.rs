@@ -350,12 +350,15 @@ fn names<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
     names
 }
 
+/// The run came to its end, and the whole cluster took every write.
 fn whole(end: &Value) -> Verdict {
-    match (end["violation"].as_str(), end["obstacle"].as_str()) {
+    let refused = end["live_refused"].as_array().into_iter().flatten();
+    let refused: Verdict = refused.filter_map(Value::as_str).map(Verdict::invalid).collect();
+    refused.merge(match (end["violation"].as_str(), end["obstacle"].as_str()) {
         (Some(violation), _) => Verdict::invalid(violation),
         (None, Some(obstacle)) => Verdict::unknown(obstacle),
         (None, None) => Verdict::Valid,
-    }
+    })
 }
 
 fn figures(files: &Files<'_>) -> Map<String, Value> {
@@ -473,6 +476,11 @@ mod tests {
         let late = json!({"violation": "all nodes ready: not within 60 s"});
         assert_eq!(
             broken(&judged("late", &HISTORY, &late)),
+            [("whole in the end", "invalid")]
+        );
+        let refused = json!({"live_refused": ["the cluster is whole, and node-2 did not take live/4"]});
+        assert_eq!(
+            broken(&judged("refused", &HISTORY, &refused)),
             [("whole in the end", "invalid")]
         );
         let obstacle = json!({"obstacle": "docker is gone"});
