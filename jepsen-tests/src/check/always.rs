@@ -100,9 +100,15 @@ mod tests {
             "not seen to take effect: kill of a",
         );
         let idle = "nemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\nnemesis ok kill - {\"value\":\"a\"}\n0 invoke write k 2\n0 ok write k 2";
-        refuted(&judged(idle, &[], &[]), "no operation was under way during the kill of a");
+        refuted(
+            &judged(idle, &[], &[]),
+            "no operation was under way during the kill of a",
+        );
         let over = format!("1 invoke write k 1\n1 ok write k 1\n{idle}");
-        refuted(&judged(&over, &[], &[]), "no operation was under way during the kill of a");
+        refuted(
+            &judged(&over, &[], &[]),
+            "no operation was under way during the kill of a",
+        );
         refuted(&judged("", &["write"], &[]), "no write succeeded");
     }
 }

@@ -157,7 +157,7 @@ impl<'a> Wish<'a> {
         // Those of which it is not known what they changed, if anything: that must be there of the first kind, and may be of the second.
         let (mut somewhere, mut unknown): (Vec<&Operation>, Vec<&Operation>) = (Vec::new(), Vec::new());
         for one in &self.operations {
-            match (one.outcome, one.revision) {
+            match (one.outcome, one.revision_told()) {
                 (Outcome::Failed, _) => {}
                 (Outcome::Unknown, _) => unknown.push(one),
                 (Outcome::Ok, None) => somewhere.push(one),
@@ -269,7 +269,7 @@ struct Answered {
 impl Answered {
     fn of(history: &History) -> Answered {
         let good = history.operations.iter().filter(|one| one.outcome == Outcome::Ok);
-        let mut answers: Vec<(usize, u64)> = good.filter_map(|one| Some((one.ended?, one.revision?))).collect();
+        let mut answers: Vec<(usize, u64)> = good.filter_map(|one| Some((one.ended?, one.reached()?))).collect();
         answers.sort_unstable();
         let mut highest: Vec<(usize, u64)> = Vec::new();
         for (line, revision) in answers {
@@ -294,7 +294,7 @@ mod tests {
     use crate::check::testing::{history, refuted, undecided};
 
     /// Every kind of write, acknowledged or unknown, beside what does not count.
-    const TEXT: &str = "0 invoke write k a\n0 ok write k a @2\n0 invoke cas k [\"a\",\"b\"] @2\n0 ok cas k [\"a\",\"b\"] @3\n0 invoke delete k -\n0 ok delete k - @4\n\
+    const TEXT: &str = "0 invoke write k a\n0 ok write k a @2\n0 invoke cas k [\"a\",\"b\"] @2\n0 ok cas k [\"a\",\"b\"] @3\n0 invoke delete k -\n0 ok delete k - @0 {\"deleted_at\":4}\n\
         1 invoke add s x\n1 ok add s x @5\n1 invoke append l x\n1 ok append l x @6\n1 invoke append l y @6\n1 info append l y\n\
         2 invoke once t v {\"token\":\"v\"}\n2 info once t v\n3 invoke once t v {\"token\":\"v\"}\n3 ok once t v @7\n\
         4 invoke write k c\n4 info write k c\n5 invoke write k d\n5 fail write k d\n6 invoke delete k -\n6 info delete k -\n0 invoke read k -\n0 ok read k c @9";
@@ -408,6 +408,11 @@ mod tests {
             "revision 3 was answered before that was called: line 3",
         );
         assert_eq!(judged(late, &[(3, "k", "a"), (4, "k", "b")]), Verdict::Valid);
+        let state = "2 invoke stale k -\n2 ok stale k - @0 {\"at\":3}\n1 invoke add s b\n1 ok add s b @3";
+        refuted(
+            &judged(state, &[(3, "s/b", "")]),
+            "revision 3 was answered before that was called: line 3",
+        );
     }
 
     /// A refusal tells what was so when it was called, or later; not what was over before, or never was.

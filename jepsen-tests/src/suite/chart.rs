@@ -41,13 +41,13 @@ pub fn draw(folder: &Folder) -> Result<(), FolderError> {
 /// When a phase of the run began.
 fn moment(recorded: &history::History, phase: &str) -> Option<u64> {
     let events = recorded.events.iter();
-    let mut of_run = events.filter(|event| &*event.actor == "run" && &*event.what == phase);
-    of_run.next().map(|event| event.at_ns)
+    let mut phases = events.filter(|event| event.phase == history::Phase::Info && &*event.what == phase);
+    phases.next().map(|event| event.at_ns)
 }
 
 fn shown(operation: &history::Operation) -> Option<Operation> {
     let kind = match &*operation.function {
-        "read" | "stale-read" => Kind::Read,
+        "read" | "stale" => Kind::Read,
         "list" | "query" => Kind::Query,
         _ => Kind::Write,
     };

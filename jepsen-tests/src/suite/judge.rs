@@ -239,7 +239,7 @@ fn answers(history: &History) -> Vec<queries::Answer> {
         Some(queries::Answer {
             node: one.node.as_ref()?.to_string(),
             query: one.key.to_string(),
-            revision: one.revision?,
+            revision: one.reached()?,
             items: one.answered.as_array()?.clone(),
         })
     };
@@ -422,7 +422,7 @@ mod tests {
         r#"{"process":0,"type":"ok","f":"read","key":"register/0","value":"b","revision":5,"time":7}"#,
         r#"{"process":"nemesis","type":"ok","f":"kill","value":"one n #1","effect":"gone","time":8}"#,
         r#"{"process":0,"type":"invoke","f":"delete","key":"register/0","time":9}"#,
-        r#"{"process":0,"type":"ok","f":"delete","key":"register/0","revision":6,"time":10}"#,
+        r#"{"process":0,"type":"ok","f":"delete","key":"register/0","revision":0,"deleted_at":6,"time":10}"#,
     ];
 
     fn judged(name: &str, history: &[&str], end: &Value) -> Judgement {

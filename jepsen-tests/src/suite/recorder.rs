@@ -206,6 +206,13 @@ impl Inner {
 }
 
 impl End {
+    /// Answered well, about the whole state at a revision: what has no mod revision of one key.
+    pub fn of_state(value: Value, at: u64) -> End {
+        let mut end = End::ok(value, None);
+        end.more.insert("at".to_owned(), Value::from(at));
+        end
+    }
+
     /// Answered well.
     pub fn ok(value: Value, revision: Option<u64>) -> End {
         End {
@@ -251,7 +258,7 @@ mod tests {
         };
         recorder.invoke(&process, &call);
         recorder.end(&mut process, &call, End::not_ok(Phase::Info, &call, "lost".to_owned()));
-        recorder.event("run", "load", Value::Null);
+        recorder.event("nemesis", "load", Value::Null);
         recorder.invoke(&process, &call);
         recorder.end(&mut process, &call, End::ok(json!("a"), Some(7)));
         recorder.flush().expect("written");

@@ -353,7 +353,7 @@ impl<'plan> Stage<'plan> {
     }
 
     fn phase(&self, what: &str) {
-        let at_ns = self.recorder.event("run", what, Value::Null);
+        let at_ns = self.recorder.event("nemesis", what, Value::Null);
         self.note(&format!("{what}_ns"), json!(at_ns));
     }
 

@@ -201,18 +201,18 @@ impl Worker {
         }
     }
 
-    /// Carries out what takes more than one request as one operation: what it says of its end, its answer with its revision or why there is none, and
-    /// whatever else.
+    /// Carries out what takes more than one request as one operation: what it says of its end, its answer with the revision of the state that it speaks
+    /// of or why there is none, and whatever else.
     pub async fn tell<T, F>(&mut self, node: usize, mut call: Call, ask: F) -> (Phase, T)
     where
-        F: AsyncFnOnce(&Http, &Node) -> (Phase, Result<(Value, Option<u64>), String>, T),
+        F: AsyncFnOnce(&Http, &Node) -> (Phase, Result<(Value, u64), String>, T),
     {
         let target = &self.site.nodes[node];
         call.node.clone_from(&target.name);
         self.site.recorder.invoke(&self.process, &call);
         let (phase, answer, more) = ask(&self.site.http, target).await;
         let ended = match answer {
-            Ok((value, revision)) => End::ok(value, revision),
+            Ok((value, at)) => End::of_state(value, at),
             Err(why) => End::not_ok(phase, &call, why),
         };
         self.site.recorder.end(&mut self.process, &call, ended);

@@ -89,7 +89,7 @@ async fn work(mut worker: Worker) {
         };
         let done = worker
             .read(node, call, Ask::get(list, PATIENCE), |reply| {
-                End::ok(Value::Null, Some(reply.revision))
+                End::of_state(Value::Null, reply.revision)
             })
             .await;
         let shown = done.reply.map(|reply| shown(&reply.json()));

@@ -99,7 +99,7 @@ async fn ask_all(workers: &mut [Worker], query: &str) -> Vec<Option<u64>> {
         let (_, revision) = worker
             .tell(node, call, async |http, node| {
                 match answer(http, node, query, patience).await {
-                    Ok((items, revision)) => (Phase::Ok, Ok((json!(items), Some(revision))), Some(revision)),
+                    Ok((items, revision)) => (Phase::Ok, Ok((json!(items), revision)), Some(revision)),
                     Err(why) => (Phase::Fail, Err(why), None),
                 }
             })

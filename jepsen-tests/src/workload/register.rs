@@ -171,9 +171,12 @@ async fn delete(worker: &mut Worker, node: usize, drawn: &Drawn) -> Known {
         ..Call::default()
     };
     let ask = Ask::delete(path(drawn), worker.patience());
-    let done = worker
-        .write(node, call, ask, |reply| End::ok(Value::Null, Some(reply.revision)))
-        .await;
+    let end = |reply: &Reply| {
+        let mut end = End::ok(Value::Null, Some(0));
+        end.more.insert("deleted_at".to_owned(), json!(reply.revision));
+        end
+    };
+    let done = worker.write(node, call, ask, end).await;
     known(done, |reply| Seen {
         value: Value::Null,
         revision: 0,

@@ -98,10 +98,10 @@ async fn read(worker: &mut Worker, node: usize, set: &str) -> bool {
     let (phase, ()) = worker
         .tell(node, call, async |http, node| {
             match list(http, node, &prefix, patience).await {
-                Ok(Listed { keys, .. }) => {
+                Ok(Listed { keys, revision }) => {
                     let element = |key: &String| json!(key.strip_prefix(&prefix).unwrap_or(key));
                     let elements: Vec<Value> = keys.iter().map(element).collect();
-                    (Phase::Ok, Ok((json!(elements), None)), ())
+                    (Phase::Ok, Ok((json!(elements), revision)), ())
                 }
                 Err(why) => (Phase::Fail, Err(why), ()),
             }

@@ -2,8 +2,8 @@
 //!
 //! `{"process":0,"type":"invoke|ok|fail|info","f":"write","key":"k","value":"v","revision":7,"time":ns}`. On an invoke, `value` is what was
 //! asked (of a `cas` `[old, new]`) and `revision` the mod revision that was expected; on an `ok`, `value` is what was answered and `revision`
-//! the key's mod revision after it, 0 = absent (of a `delete` the deletion's own, where it is known). `fail` is surely without effect; a member
-//! `observed` says at which mod revision the key was when it was refused, 0 = absent. After `info` nothing is known, and its process says no more. An operation that is never ended counts as `info`. Lines of anyone whose `process`
+//! the key's mod revision after it, 0 = absent; after a `delete` a member `deleted_at` has the deletion's own (or `revision`, where that is not 0). What
+//! speaks of the whole state (a list, a stale read) has that state's revision as `at`. `fail` is surely without effect; a member `observed` says at which mod revision the key was when it was refused, 0 = absent. After `info` nothing is known, and its process says no more. An operation that is never ended counts as `info`. Lines of anyone whose `process`
 //! is a word (`"nemesis"`) are events. Members not named here are kept in `more`, those of both lines together.
 //!
 //! Lines stand in the order of their times; that order, not the times, is what checkers go by.
@@ -75,10 +75,24 @@ impl Operation {
         }
     }
 
+    /// The revision of the change that it acknowledges, or of the value that it answers; 0 = absent, and of a `delete` that there was nothing.
+    pub fn revision_told(&self) -> Option<u64> {
+        let told = self.number("deleted_at").or(self.revision);
+        told.filter(|_| self.outcome == Outcome::Ok)
+    }
+
+    /// A revision that the state had reached when it was answered: its own, or that of the whole state.
+    pub fn reached(&self) -> Option<u64> {
+        self.revision_told().max(self.number("at"))
+    }
+
+    fn number(&self, member: &str) -> Option<u64> {
+        self.more.get(member).and_then(Value::as_u64)
+    }
+
     /// Of one that was refused: the mod revision at which its key was then, 0 = absent, where that was told.
     pub fn observed(&self) -> Option<u64> {
-        let observed = self.more.get("observed").and_then(Value::as_u64);
-        observed.filter(|_| self.outcome == Outcome::Failed)
+        self.number("observed").filter(|_| self.outcome == Outcome::Failed)
     }
 
     /// It says what was there at some time between its invocation and its end.
@@ -119,7 +133,7 @@ impl Operation {
         if self.outcome == Outcome::Ok && self.answered != self.asked {
             told += &format!(" {}", shortened(&self.answered));
         }
-        if let Some(revision) = self.revision {
+        if let Some(revision) = self.number("deleted_at").or(self.revision) {
             told += &format!(" at revision {revision}");
         }
         if let Some(revision) = self.observed() {

@@ -47,7 +47,7 @@ fn explains(order: &[&Operation]) -> bool {
             known.extend((observed > 0).then_some((changes, observed)));
             continue;
         }
-        let answer = one.revision.filter(|_| one.outcome == Outcome::Ok);
+        let answer = one.revision_told();
         if *one.function == *"read" {
             let fits = match answer {
                 Some(0) => one.answered.is_null(),

@@ -245,7 +245,7 @@ fn step_of(operation: &Operation, number: &mut impl FnMut(&Value) -> ValueId) ->
         expects,
         expects_revision: demanded,
         sets,
-        revision: operation.revision,
+        revision: operation.revision_told(),
     };
     Ok(match (demanded, expects) {
         (Some(0), None) => Step {

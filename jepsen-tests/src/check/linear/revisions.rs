@@ -50,8 +50,7 @@ pub fn check(history: &History) -> Verdict {
 
 /// The revision that an answer tells: of the change that it acknowledges, or of what was there.
 fn told(operation: &Operation) -> Option<u64> {
-    let of_change = operation.revision.filter(|_| operation.outcome == Outcome::Ok);
-    of_change.or(operation.observed())
+    operation.revision_told().or(operation.observed())
 }
 
 /// What an answer says is there afterwards.
@@ -135,7 +134,7 @@ mod tests {
     #[test]
     fn a_good_history() {
         let good = "0 invoke read k -\n0 ok read k - @0\n0 invoke write k a\n1 invoke write l b\n1 ok write l b @4\n0 ok write k a @3\n\
-                    0 invoke read k -\n0 ok read k a @3\n1 invoke delete k -\n1 ok delete k - @5\n1 invoke delete k -\n1 fail delete k - {\"observed\":0}\n\
+                    0 invoke read k -\n0 ok read k a @3\n1 invoke delete k -\n1 ok delete k - @0 {\"deleted_at\":5}\n1 invoke delete k -\n1 fail delete k - {\"observed\":0}\n\
                     0 invoke cas l [null,\"c\"] @3\n0 fail cas l [null,\"c\"] {\"observed\":4}\n0 invoke cas k [null,\"c\"] @0\n0 ok cas k [null,\"c\"] @7";
         assert_eq!(judged(good), Verdict::Valid);
     }
@@ -158,6 +157,9 @@ mod tests {
         let seen = "0 invoke cas k [null,\"b\"] @2\n0 fail cas k [null,\"b\"] {\"observed\":5}\n0 invoke write l a\n0 ok write l a @4";
         refuted(&judged(seen), "not after what was there before");
         let deleted = "0 invoke delete k -\n1 invoke cas k [null,\"b\"] @2\n0 ok delete k - @4\n1 fail cas k [null,\"b\"] {\"observed\":4}";
+        refuted(&judged(deleted), "revision 4 is of two changes");
+        let deleted =
+            "0 invoke write k a\n0 ok write k a @4\n0 invoke delete k -\n0 ok delete k - @0 {\"deleted_at\":4}";
         refuted(&judged(deleted), "revision 4 is of two changes");
         let as_demanded = "0 invoke append l x @2\n0 fail append l x {\"observed\":2}";
         refuted(&judged(as_demanded), "refused, though what it demands was so: line 1");

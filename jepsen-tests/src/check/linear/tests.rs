@@ -26,6 +26,7 @@ fn good_histories() {
         "0 invoke write k 1\n1 invoke write k 2\n0 ok write k 1\n1 ok write k 2\n2 invoke read k -\n2 ok read k 1",
         "0 invoke write k 1\n0 ok write k 1 @2\n0 invoke write l 1\n0 ok write l 1 @3\n0 invoke read k -\n0 ok read k 1 @2",
         "0 invoke enqueue q 1\n0 ok enqueue q 2",
+        "0 invoke write k a\n0 ok write k a @3\n0 invoke delete k -\n0 ok delete k - @0 {\"deleted_at\":4}\n0 invoke write k b\n0 ok write k b @5",
         "0 invoke delete k -\n0 fail delete k - {\"observed\":0}\n0 invoke write k a\n1 invoke cas k [\"z\",\"b\"] @2\n1 fail cas k [\"z\",\"b\"] {\"observed\":4}\n0 ok write k a @4",
         "0 invoke add s 1\n0 ok add s 1 @2\n0 invoke read s -\n0 ok read s [1] @2",
     ] {
@@ -77,6 +78,9 @@ fn bad_revisions() {
         // A delete that was told there is nothing, and one that had an effect on nothing.
         "0 invoke write k a\n0 ok write k a @3\n1 invoke delete k -\n1 fail delete k - {\"observed\":0}",
         "0 invoke delete k -\n0 ok delete k - @3",
+        "0 invoke delete k -\n0 ok delete k - @0 {\"deleted_at\":3}",
+        // Deleted before it was written, by its revision.
+        "0 invoke write k a\n0 ok write k a @3\n0 invoke delete k -\n0 ok delete k - @0 {\"deleted_at\":2}",
         // Refused by what was over, by what was never there, and by what was not there yet.
         "0 invoke write k a\n0 ok write k a @3\n0 invoke write k a\n0 ok write k a @4\n1 invoke cas k [\"b\",\"c\"] @2\n1 fail cas k [\"b\",\"c\"] {\"observed\":3}",
         "0 invoke write k a\n0 ok write k a @3\n1 invoke cas k [\"b\",\"c\"] @2\n1 fail cas k [\"b\",\"c\"] {\"observed\":4}",
