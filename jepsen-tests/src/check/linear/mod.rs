@@ -9,18 +9,17 @@
 //! The method is that of Wing and Gong with Lowe's memory of configurations (set of linearized operations, state): `search`. Keys are
 //! independent, since linearizability is local.
 
+pub mod agreement;
+mod brute;
 mod explain;
 mod list;
 mod needs;
+mod random;
 mod register;
 pub mod revisions;
 mod search;
 mod seen;
 
-#[cfg(test)]
-mod brute;
-#[cfg(test)]
-mod random;
 #[cfg(test)]
 mod tests;
 

@@ -1,11 +1,11 @@
 use std::time::Instant;
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
-use super::random::{Shape, draw, guess};
-use super::{Limits, brute, check, check_within, revisions};
-use crate::check::history::{History, Operation, Outcome};
+use super::agreement::agreement;
+use super::random::{Shape, draw};
+use super::{Limits, check, check_within};
+use crate::check::history::{History, Operation};
 use crate::check::testing::{history, refuted, seeded, undecided};
 use crate::check::verdict::Verdict;
 
@@ -144,60 +144,23 @@ fn what_is_not_decided_is_unknown() {
     assert_eq!(check(&history).word(), "invalid", "with room it is decided");
 }
 
-fn small(random: &mut ChaCha8Rng) -> Shape {
-    let one_of = |random: &mut ChaCha8Rng, choices: [f64; 3]| choices[random.random_range(0..3)];
-    Shape {
-        processes: random.random_range(2..=4),
-        operations: random.random_range(2..=8),
-        keys: 1,
-        values: random.random_range(1..=3),
-        unknown: one_of(random, [0.0, 0.2, 0.5]),
-        revisions: one_of(random, [0.0, 0.5, 1.0]),
-        lies: one_of(random, [0.0, 0.3, 0.6]),
-    }
-}
-
 /// The search and the trial of every order agree on small random histories, good and bad; and what is wrong with revisions alone is wrong.
 #[test]
 fn the_search_agrees_with_brute_force() {
-    let mut random = seeded();
+    let seed = seeded().random();
     let soak = std::env::var_os("BLOX_SOAK").is_some_and(|value| !value.is_empty());
-    let count = if soak { 100_000 } else { 2_000 };
-    let (mut good, mut unknowns, mut refusals, mut by_revision) = (0, 0, 0, 0);
-    for _ in 0..count {
-        let seed = random.random();
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let shape = small(&mut random);
-        let drawn = [draw, guess][random.random_range(0..2)];
-        let history = drawn(shape, &mut random);
-        let expected = brute::linearizable(&history.operations);
-        let told = || {
-            let operations: Vec<String> = history.operations.iter().map(|one| one.told()).collect();
-            format!("history seed {seed}, {shape:?}:\n{}", operations.join("\n"))
-        };
-        let verdict = check(&history);
-        assert_eq!(
-            verdict.word(),
-            if expected { "valid" } else { "invalid" },
-            "{verdict}\n{}",
-            told()
-        );
-        let alone = revisions::check(&history);
-        assert!(!expected || alone == Verdict::Valid, "{alone}\n{}", told());
-        good += usize::from(expected);
-        by_revision += usize::from(alone != Verdict::Valid);
-        refusals += usize::from(history.operations.iter().any(|one| one.observed().is_some()));
-        unknowns += usize::from(history.operations.iter().any(|one| one.outcome == Outcome::Unknown));
-    }
+    let found = agreement(seed, if soak { 100_000 } else { 2_000 });
     println!(
-        "{count} histories: {good} good, {} bad ({by_revision} by revisions alone), {unknowns} with unknown outcomes, {refusals} with refusals",
-        count - good
+        "{} histories: {} good, {} bad ({} by revisions alone), {} with unknown outcomes, {} with refusals",
+        found.histories,
+        found.good,
+        found.histories - found.good,
+        found.by_revisions,
+        found.unknowns,
+        found.refusals
     );
-    let enough = count / 10;
-    assert!(
-        good > enough && count - good > enough && unknowns > enough && refusals > enough,
-        "{good} good, {unknowns} with unknown outcomes, {refusals} with refusals"
-    );
+    assert_eq!(found.differ, 0, "{}", found.told.join("\n\n"));
+    assert!(found.means_something(), "{found:?}");
 }
 
 const LARGE: Shape = Shape {
