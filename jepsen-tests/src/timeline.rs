@@ -242,7 +242,8 @@ impl Row {
     }
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it may stand in XML.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -22,8 +22,14 @@ const BLOCK_BYTES: u64 = 4_096;
 const TRIES: usize = 8;
 /// What a node says last when it refuses or ends.
 const ENDS: &str = "the node ends";
-/// What it says when it makes its whole state anew.
-const REBUILT: &str = "the state is damaged: it is put aside";
+/// What it says when it rebuilds its state: from a snapshot, or from its log alone.
+const REBUILDS: [&str; 2] = ["the state is rebuilt", "the state is damaged: it is put aside"];
+/// It did not start, and was replaced: so the record says it.
+pub const REFUSES: &str = "it refuses";
+/// It found the damage, and mended it by itself: so the record says it.
+pub const REBUILT: &str = "it has rebuilt its state, and is ready";
+/// It went on without a word of a rebuilt state, and was replaced before it could read what is damaged: so the record says it.
+pub const READY: &str = "it was ready as it is";
 
 /// A kind of file in a node's data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,16 +130,14 @@ pub(super) async fn damage(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effec
     act.mends();
     let since = Said::of(&log_of(cluster, container).await?);
     let became = match came {
-        Came::Ready if damaged.kind.is_of_state() && since.rebuilt > before.rebuilt => {
-            "it has rebuilt its state, and is ready".to_owned()
-        }
+        Came::Ready if damaged.kind.is_of_state() && since.rebuilt > before.rebuilt => REBUILT.to_owned(),
         Came::Ready => {
             let replaced = member::replace(cluster, position, || {}).await?;
-            format!("it was ready as it is; {replaced}")
+            format!("{READY}; {replaced}")
         }
         Came::Refused(why) => {
             let replaced = member::replace(cluster, position, || {}).await?;
-            format!("it refuses ({why}); {replaced}")
+            format!("{REFUSES} ({why}); {replaced}")
         }
     };
     seen.push(Ok(format!("{name}: {}; {became}", damaged.told)));
@@ -156,10 +160,13 @@ struct Said {
 
 impl Said {
     fn of(log: &str) -> Said {
-        let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+        let count = |words: &[&str]| {
+            let says = |line: &&str| words.iter().any(|word| line.contains(word));
+            log.lines().filter(says).count()
+        };
         Said {
-            ends: count(ENDS),
-            rebuilt: count(REBUILT),
+            ends: count(&[ENDS]),
+            rebuilt: count(&REBUILDS),
         }
     }
 }

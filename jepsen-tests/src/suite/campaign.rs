@@ -1,7 +1,7 @@
-//! Many runs, one after the other, each with a seed that follows from the campaign's: every kind of fault in turn, then mixes of three at once. What is
-//! over stands in `campaign.json`: a campaign that was stopped goes on there.
+//! Many runs, one after the other, each with a seed that follows from the campaign's: every kind of fault in turn, then mixes of three at once; and when
+//! that part is over, runs that serve the goals that are not reached. What is over stands in the [`State`]: a campaign that was stopped goes on there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
@@ -10,10 +10,16 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::folder::{Folder, FolderError};
+use super::goals::{Family, Goal, Progress, progress};
 use super::judgement::Judgement;
+use super::machine;
 use super::plan::Plan;
+use super::rhythm::Rhythm;
 use super::run::{RunError, run};
+use super::samples;
 use super::schedule::Wanted;
+use super::state::State;
+use crate::check::linear::agreement::agreement;
 use crate::clock::Clock;
 use crate::nemesis::Nemesis;
 use crate::screen::Screen;
@@ -24,22 +30,36 @@ const KINDS_IN_TURN: usize = 3;
 /// Kinds of faults in a run of mixes, and faults at once.
 const KINDS_MIXED: std::ops::RangeInclusive<usize> = 3..=6;
 const LANES_MIXED: usize = 3;
-/// Of the runs that kept every promise so many keep all their files; of the others a verdict and a picture.
-const WHOLE_SAMPLES: usize = 2;
-/// What only whole samples keep.
-const BULKY: [&str; 4] = ["history.jsonl", "changes.jsonl", "watch", "ecs"];
+/// The load of a run that serves goals lasts so many times as long as of others: set-up and last reads are paid once.
+const GOAL_TIMES: u32 = 3;
+/// Histories that are judged by brute force before it is said how far that is.
+const HISTORIES_AT_ONCE: u64 = 10_000;
 
 /// What is asked of a campaign.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// As each of its runs is, but for folder, seed, faults and lanes.
+    /// As each of its runs is, but for folder, seed, faults, their rhythm and lanes.
     pub usual: Plan,
     /// Kinds of faults among which it chooses.
     pub nemeses: Vec<Nemesis>,
-    /// Where its runs go, each in a folder of its own, and its state.
+    /// Where its runs go, each in a folder of its own.
     pub folder: PathBuf,
-    /// No run is begun after so long, all its sessions together.
+    /// Its state: from it, it goes on.
+    pub state: PathBuf,
+    /// No run of the first part is begun after so long, all sessions together.
     pub time: Duration,
+    /// What is to be reached after that.
+    pub goals: Vec<Goal>,
+    /// No run is begun after so long in this session.
+    pub session: Option<Duration>,
+}
+
+/// Somebody who is told how a campaign goes.
+pub trait Told {
+    /// A run is over.
+    fn run(&self, part: &Part, judgement: &Judgement);
+    /// So far it is now.
+    fn progress(&self, first_part: Duration, progress: &Progress);
 }
 
 /// One run of a campaign, as its seed decides it.
@@ -53,6 +73,8 @@ pub struct Part {
     pub wanted: Vec<Wanted>,
     /// Faults at once.
     pub lanes: usize,
+    /// The goals that it serves; `None`: it is of the first part.
+    pub serves: Option<Family>,
 }
 
 /// Why a campaign cannot be run, or go on.
@@ -104,73 +126,150 @@ pub fn part(seed: u64, nemeses: &[Nemesis], number: usize) -> Part {
         seed: u64::from(random.random::<u32>()),
         wanted: wanted.collect(),
         lanes,
+        serves: None,
     }
 }
 
-/// Runs until the time is over; the state, as it stands in `campaign.json`.
-pub async fn campaign(asked: &Campaign, told: impl Fn(&Part, &Judgement)) -> Result<Value, CampaignError> {
-    let folder = Folder::open(&asked.folder);
-    let mut state = begun(asked, &folder)?;
-    loop {
-        let runs = state["runs"].as_array().cloned().unwrap_or_default();
-        let spent_s: f64 = runs.iter().filter_map(|run| run["took_s"].as_f64()).sum();
-        if spent_s >= asked.time.as_secs_f64() {
-            return Ok(state);
-        }
-        let part = part(asked.usual.seed, &asked.nemeses, runs.len() + 1);
-        let plan = Plan {
-            folder: asked.folder.join(format!("run-{:03}", part.number)),
-            seed: part.seed,
-            wanted: part.wanted.clone(),
-            lanes: part.lanes,
-            ..asked.usual.clone()
+/// A run of a number that serves a family of goals.
+fn part_of_goals(seed: u64, nemeses: &[Nemesis], number: usize, (family, wanted): (Family, Vec<Wanted>)) -> Part {
+    if family == Family::Operations {
+        // They come with any fault: mixes, then.
+        return Part {
+            serves: Some(family),
+            ..part(seed, nemeses, number + nemeses.len())
         };
-        let (clock, began) = (Clock::start(), Instant::now());
-        println!("\nrun {}: {}", part.number, plan.command());
-        let judgement = run(&plan, Screen::new(clock), clock)
-            .await
-            .map_err(|source| CampaignError::Run {
-                number: part.number,
-                source,
-            })?;
-        told(&part, &judgement);
-        let valid = judgement.verdict() == crate::check::Verdict::Valid;
-        let samples = runs.iter().filter(|run| run["verdict"] == "valid").count();
-        if valid && samples >= WHOLE_SAMPLES {
-            lighten(&plan.folder)?;
-        }
-        let planned = Folder::open(&plan.folder).read_json(&Folder::open(&plan.folder).plan())?;
-        let run = json!({
-            "number": part.number, "seed": part.seed, "command": plan.command(), "lanes": part.lanes, "took_s": began.elapsed().as_secs_f64(),
-            "verdict": judgement.verdict().word(), "sentences": judgement.verdict().sentences(), "figures": judgement.figures,
-            "skipped": planned["skipped"], "left_out": planned["left_out"], "settings": planned["settings"],
-        });
-        if let Value::Array(runs) = &mut state["runs"] {
-            runs.push(run);
-        }
-        keep(&folder, &state)?;
     }
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x60A1 ^ (number as u64) << 20);
+    Part {
+        number,
+        seed: u64::from(random.random::<u32>()),
+        wanted,
+        lanes: 1,
+        serves: Some(family),
+    }
+}
+
+/// Runs until the time is over and the goals are reached, or the session ends; the state, and how far it is.
+pub async fn campaign(asked: &Campaign, told: impl Told) -> Result<(State, Progress), CampaignError> {
+    let mut state = begun(asked)?;
+    let met = machine::machine().await;
+    let machine = state.place("machines", met);
+    let met = machine::image(&asked.usual.image).await;
+    let image = state.place("images", met);
+    let began = Instant::now();
+    loop {
+        let progress = progress(&asked.goals, &state, machine);
+        let first = first_part(&state);
+        told.progress(first, &progress);
+        if asked.session.is_some_and(|session| began.elapsed() >= session) {
+            return Ok((state, progress));
+        }
+        let (seed, runs) = (asked.usual.seed, state.runs());
+        let part = if first < asked.time {
+            let of_first_part = runs.iter().filter(|run| run.serves().is_none()).count();
+            part(seed, &asked.nemeses, of_first_part + 1)
+        } else {
+            match progress.next.clone() {
+                None => return Ok((state, progress)),
+                Some((Family::Histories, _)) => {
+                    compare(&mut state, seed).await;
+                    state.keep()?;
+                    continue;
+                }
+                Some(next) => part_of_goals(seed, &asked.nemeses, runs.len() + 1, next),
+            }
+        };
+        let part = Part {
+            number: runs.len() + 1,
+            ..part
+        };
+        let run = one(asked, &part, &state, (machine, image), &told).await?;
+        state.add_run(run);
+        state.keep()?;
+    }
+}
+
+/// How long the runs of the first part took.
+fn first_part(state: &State) -> Duration {
+    let runs = state.runs().into_iter().filter(|run| run.serves().is_none());
+    Duration::from_secs_f64(runs.map(|run| run.took_s()).sum())
+}
+
+/// Does a run; what the state remembers of it.
+async fn one(
+    asked: &Campaign,
+    part: &Part,
+    state: &State,
+    (machine, image): (usize, usize),
+    told: &impl Told,
+) -> Result<Value, CampaignError> {
+    let times = match part.serves {
+        None | Some(Family::Operations) => 1,
+        Some(_) => GOAL_TIMES,
+    };
+    let plan = Plan {
+        folder: asked.folder.join(part.folder()),
+        seed: part.seed,
+        wanted: part.wanted.clone(),
+        lanes: part.lanes,
+        rhythm: if times > 1 { Rhythm::Dense } else { Rhythm::Loose },
+        time: asked.usual.time * times,
+        ..asked.usual.clone()
+    };
+    let (clock, began, began_at) = (Clock::start(), Instant::now(), machine::now());
+    println!("\nrun {}: {}", part.number, plan.command());
+    let judgement = run(&plan, Screen::new(clock), clock)
+        .await
+        .map_err(|source| CampaignError::Run {
+            number: part.number,
+            source,
+        })?;
+    told.run(part, &judgement);
+    let folder = Folder::open(&plan.folder);
+    let planned = folder.read_json(&folder.plan())?;
+    let mut figures = judgement.figures.clone();
+    // Each fault stands by itself; these are sums of them.
+    let faults = figures.remove("faults").unwrap_or_default();
+    for sum in ["gaps", "pauses"] {
+        figures.remove(sum);
+    }
+    let mut run = json!({
+        "number": part.number, "seed": part.seed, "command": plan.command(), "lanes": part.lanes, "serves": part.serves.map(Family::word),
+        "began": began_at, "machine": machine, "image": image, "took_s": (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        "load_s": plan.time.as_secs(), "verdict": judgement.verdict().word(), "sentences": judgement.verdict().sentences(),
+        "figures": figures, "faults": faults, "skipped": planned["skipped"], "left_out": planned["left_out"], "settings": planned["settings"],
+    });
+    samples::keep(state, &folder, part.number, &mut run)?;
+    Ok(run)
+}
+
+/// A part of the histories that are judged by brute force, too; which ones follows from how many there were before.
+async fn compare(state: &mut State, seed: u64) {
+    let parts = state.value()["agreement"].as_array().map_or(0, Vec::len) as u64;
+    let seed = seed ^ parts << 32;
+    println!("\n{HISTORIES_AT_ONCE} small random histories by checker and brute force, seed {seed}");
+    let compared = tokio::task::spawn_blocking(move || agreement(seed, HISTORIES_AT_ONCE)).await;
+    // It neither panics nor is it cancelled before this.
+    state.add_agreement(seed, &compared.unwrap_or_default());
 }
 
 /// The state of a campaign that goes on, or of a new one.
-fn begun(asked: &Campaign, folder: &Folder) -> Result<Value, CampaignError> {
+fn begun(asked: &Campaign) -> Result<State, CampaignError> {
     let workloads: Vec<&str> = asked.usual.workloads.iter().map(|one: &Workload| one.word()).collect();
     let nemeses: Vec<&str> = asked.nemeses.iter().map(|one| one.word()).collect();
     let new = json!({
-        "seed": asked.usual.seed, "image": asked.usual.image, "workloads": workloads, "nemeses": nemeses,
-        "time_s": asked.usual.time.as_secs(), "rate": asked.usual.per_second, "runs": [],
+        "seed": asked.usual.seed, "workloads": workloads, "nemeses": nemeses, "time_s": asked.usual.time.as_secs(), "rate": asked.usual.per_second,
     });
-    let path = folder.campaign();
-    if !path.exists() {
-        return Ok(new);
+    if !asked.state.exists() {
+        return Ok(State::new(&asked.state, new));
     }
-    let state = folder.read_json(&path)?;
+    let state = State::read(&asked.state)?;
     for what in ["seed", "workloads", "nemeses", "time_s", "rate"] {
-        if state[what] != new[what] {
+        if state.value()[what] != new[what] {
             return Err(CampaignError::Another {
-                path,
+                path: asked.state.clone(),
                 what,
-                then: state[what].to_string(),
+                then: state.value()[what].to_string(),
                 now: new[what].to_string(),
             });
         }
@@ -178,30 +277,11 @@ fn begun(asked: &Campaign, folder: &Folder) -> Result<Value, CampaignError> {
     Ok(state)
 }
 
-/// The old state counts until the new one is whole.
-fn keep(folder: &Folder, state: &Value) -> Result<(), FolderError> {
-    let path = folder.campaign();
-    let new = path.with_extension("new");
-    folder.write(&new, format!("{state:#}\n"))?;
-    std::fs::rename(&new, &path).map_err(|source| FolderError::NotWritten { path, source })
-}
-
-fn lighten(folder: &Path) -> Result<(), FolderError> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for path in entries.map(|entry| entry.path()) {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let bulky = BULKY.contains(&name.as_str()) || name.starts_with("changes-");
-        let removed = match (bulky, path.is_dir()) {
-            (false, _) => Ok(()),
-            (true, true) => std::fs::remove_dir_all(&path),
-            (true, false) => std::fs::remove_file(&path),
-        };
-        removed.map_err(|source| FolderError::NotWritten { path, source })?;
+impl Part {
+    /// The name of its folder.
+    pub fn folder(&self) -> String {
+        format!("run-{:03}", self.number)
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -232,26 +312,15 @@ mod tests {
         assert_eq!(seeds.len(), 20);
     }
 
-    /// Of a run that is well only the small files stay.
+    /// Runs that serve goals are the same with the same seed, and other ones with each number; operations are served by mixes.
     #[test]
-    fn only_small_files_stay() {
-        let folder = Folder::open(std::env::temp_dir().join(format!("blox-campaign-{}", std::process::id())));
-        for path in [
-            folder.history(),
-            folder.verdict(),
-            folder.reader(1),
-            folder.changes(1, "node-2"),
-            folder.plan(),
-        ] {
-            folder.write(&path, "{}").expect("writable");
-        }
-        lighten(folder.path()).expect("removable");
-        let left = std::fs::read_dir(folder.path())
-            .expect("there")
-            .flatten()
-            .map(|entry| entry.file_name());
-        let left: BTreeSet<String> = left.map(|name| name.to_string_lossy().into_owned()).collect();
-        std::fs::remove_dir_all(folder.path()).expect("removable");
-        assert_eq!(left.into_iter().collect::<Vec<_>>(), ["plan.json", "verdict.json"]);
+    fn runs_serve_goals() {
+        let wanted = vec!["kill:leader".parse().expect("known")];
+        let next = |number, family| part_of_goals(7, &Nemesis::ALL, number, (family, wanted.clone()));
+        let (one, other) = (next(30, Family::Leaders), next(31, Family::Leaders));
+        assert_eq!(one, next(30, Family::Leaders));
+        assert_ne!(one.seed, other.seed);
+        assert_eq!((one.lanes, &one.wanted), (1, &wanted));
+        assert_eq!(next(1, Family::Operations).lanes, LANES_MIXED);
     }
 }

@@ -39,7 +39,7 @@ pub fn draw(folder: &Folder) -> Result<(), FolderError> {
 }
 
 /// When a phase of the run began.
-fn moment(recorded: &history::History, phase: &str) -> Option<u64> {
+pub(super) fn moment(recorded: &history::History, phase: &str) -> Option<u64> {
     let events = recorded.events.iter();
     let mut phases = events.filter(|event| event.phase == history::Phase::Info && &*event.what == phase);
     phases.next().map(|event| event.at_ns)
@@ -66,7 +66,8 @@ fn shown(operation: &history::Operation) -> Option<Operation> {
     })
 }
 
-fn band(fault: &Value) -> Band {
+/// A fault, by a line of `faults.jsonl`.
+pub(super) fn band(fault: &Value) -> Band {
     let ns = |name: &str| fault[name].as_u64().unwrap_or(0);
     let word = |name: &str| fault[name].as_str().unwrap_or_default();
     Band {
@@ -76,7 +77,8 @@ fn band(fault: &Value) -> Band {
     }
 }
 
-fn words(list: &Value) -> String {
+/// A list in one sentence.
+pub(super) fn words(list: &Value) -> String {
     let all = list.as_array().into_iter().flatten();
     all.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }

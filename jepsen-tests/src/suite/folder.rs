@@ -181,6 +181,11 @@ impl Folder {
         self.path.join("timeline.svg")
     }
 
+    /// How long their operations took over time, with a band for each fault.
+    pub fn latency_chart(&self) -> PathBuf {
+        self.path.join("latency.svg")
+    }
+
     /// Writes a whole file.
     pub fn write(&self, path: &Path, text: impl AsRef<[u8]>) -> Result<(), FolderError> {
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
+use super::fault_records::{self, FaultRecord};
 use super::folder::{Folder, FolderError};
 use super::judgement::Judgement;
 use super::stage::LIVE_KEYS;
@@ -145,6 +146,9 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
         let verdict = writes_go_on(&files);
         judgement.add("writes go on after each fault", files.on_the_whole(verdict));
     }
+    let gaps = availability::gaps(&files.history, &files.faults);
+    let records = fault_records::of_run(folder, &files.plan, &files.end, &gaps)?;
+    judgement.figure("faults", records.iter().map(FaultRecord::to_json).collect());
     let course = crashes::Course {
         faults: &files.faults,
         load_ns: files.end["load_ns"].as_u64().unwrap_or(0),
@@ -184,6 +188,7 @@ fn of_workload(workload: Workload, files: &Files<'_>, judgement: &mut Judgement)
                     json!(record.starts.iter().filter(|start| start.answer_lost).count()),
                 );
                 judgement.figure("doubles", json!(judged.doubles.len()));
+                judgement.figure("doubles_told", judged.doubles.iter().map(double).collect());
                 judgement.add(&name("one an instance"), judged.verdict);
             }
         },
@@ -231,6 +236,10 @@ fn of_workload(workload: Workload, files: &Files<'_>, judgement: &mut Judgement)
         }
     }
     Ok(())
+}
+
+fn double(double: &check::daemon::Double) -> Value {
+    json!({"instance": double.instance, "lasted_ms": double.lasted_ms, "explanation": double.explanation})
 }
 
 fn answers(history: &History) -> Vec<queries::Answer> {
@@ -445,6 +454,7 @@ mod tests {
         assert_eq!(broken(&judgement), []);
         assert_eq!(judgement.figures["operations"], 4);
         assert_eq!(judgement.figures["gaps"][0]["target"], "one");
+        assert_eq!(judgement.figures["faults"][0]["seen"], true);
     }
 
     /// Each kind of fault of a run is told by the check that it belongs to.

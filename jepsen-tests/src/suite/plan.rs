@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::rhythm::Rhythm;
 use super::schedule::{Schedule, Wanted};
 use crate::workload::Workload;
 
@@ -27,6 +28,8 @@ pub struct Plan {
     pub wanted: Vec<Wanted>,
     /// Faults at once.
     pub lanes: usize,
+    /// How they follow each other; dense ones have one lane.
+    pub rhythm: Rhythm,
     /// How long the load lasts.
     pub time: Duration,
     /// Requests over all workloads and nodes.
@@ -40,10 +43,7 @@ pub struct Plan {
 impl Plan {
     /// `plan.json`.
     pub fn to_json(&self, schedule: &Schedule) -> Value {
-        let wanted = self.wanted.iter().map(|one| match one.target {
-            Some(target) => format!("{}:{}", one.nemesis.word(), target.word()),
-            None => one.nemesis.word().to_owned(),
-        });
+        let wanted = self.wanted.iter().map(|one| one.word());
         let fault = |fault: &crate::nemesis::Fault| {
             json!({"number": fault.number, "lane": fault.lane, "nemesis": fault.nemesis.word(), "target": fault.target.word(),
                 "at_ms": fault.at.as_millis() as u64, "lasts_ms": fault.lasts.as_millis() as u64})
@@ -51,7 +51,7 @@ impl Plan {
         let workloads: Vec<&str> = self.workloads.iter().map(|one| one.word()).collect();
         json!({
             "seed": self.seed, "image": self.image, "workloads": workloads, "nemeses": wanted.collect::<Vec<_>>(), "lanes": self.lanes,
-            "time_s": self.time.as_secs_f64(), "rate": self.per_second, "patience": self.patience,
+            "rhythm": self.rhythm.word(), "time_s": self.time.as_secs_f64(), "rate": self.per_second, "patience": self.patience,
             "schedule": schedule.faults.iter().map(fault).collect::<Vec<_>>(),
             "left_out": schedule.left_out.iter().map(|one| one.word()).collect::<Vec<_>>(),
         })
@@ -64,15 +64,18 @@ impl Plan {
             let all = words[name].as_array().into_iter().flatten();
             all.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
         };
+        let rhythm = match self.rhythm {
+            Rhythm::Loose => format!("--mix {}", self.lanes),
+            Rhythm::Dense => format!("--rhythm {}", self.rhythm.word()),
+        };
         format!(
-            "jepsen-tests run --workload {} --nemesis {} --mix {} --time {}s --rate {} --seed {}",
+            "jepsen-tests run --workload {} --nemesis {} {rhythm} --time {}s --rate {} --seed {}",
             list("workloads"),
             if self.wanted.is_empty() {
                 "none".to_owned()
             } else {
                 list("nemeses")
             },
-            self.lanes,
             self.time.as_secs(),
             self.per_second,
             self.seed

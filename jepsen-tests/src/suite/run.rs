@@ -9,9 +9,11 @@ use super::judge::judge;
 use super::judgement::Judgement;
 use super::overrides::{self, Needs, Settings};
 use super::plan::Plan;
+use super::rhythm::{self, Rhythm};
 use super::schedule::{self, Schedule, Wanted};
+use super::spent::Spent;
 use super::stage::Stage;
-use super::{CollectError, chart, collect, probe, sweep};
+use super::{CollectError, chart, collect, latency, probe, sweep};
 use crate::clock::Clock;
 use crate::compose::{ComposeError, SERVICES};
 use crate::nemesis::{ClockError, Clocks, DiskError, Disks, Fault, Nemesis};
@@ -59,7 +61,10 @@ pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement,
     sweep::sweep(&plan.project, &[&plan.scratch, &plan.folder]);
     folder.begin_anew()?;
     let (wanted, skipped) = possible(plan, screen).await;
-    let schedule = schedule::plan(&wanted, plan.time, plan.seed, plan.lanes);
+    let schedule = match plan.rhythm {
+        Rhythm::Loose => schedule::plan(&wanted, plan.time, plan.seed, plan.lanes),
+        Rhythm::Dense => rhythm::dense(&wanted, plan.time, plan.seed),
+    };
     for nemesis in &schedule.left_out {
         screen.say(&format!("LEFT OUT for want of time: {}", nemesis.word()));
     }
@@ -83,15 +88,23 @@ pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement,
     let over = overrides::compose_file(&settings, disks.as_ref(), clocks.as_ref());
     folder.write(&folder.overrides(), over)?;
     let stage = Stage::set_up(plan, folder.clone(), (disks, clocks), screen, clock).await?;
+    let mut spent = Spent::new(clock);
     let played = stage.play(&schedule).await;
+    spent.over("changes");
     let end = stage.end(played.as_ref().err());
     folder.write(&folder.end(), format!("{end:#}\n"))?;
     collect::logs(&stage.cluster.compose, &folder).await?;
     stage.flush()?;
+    spent.over("logs");
     drop(stage);
+    spent.over("removal");
     screen.say("containers, volumes and network are removed");
     chart::draw(&folder)?;
-    let judgement = judge(&folder)?;
+    latency::draw(&folder)?;
+    spent.over("charts");
+    let mut judgement = judge(&folder)?;
+    spent.over("verdict");
+    judgement.figure("seconds", spent.to_json(&end));
     folder.write(&folder.verdict(), format!("{:#}\n", judgement.to_json()))?;
     Ok(judgement)
 }

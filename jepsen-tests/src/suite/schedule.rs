@@ -107,7 +107,8 @@ pub fn plan(wanted: &[Wanted], time: Duration, seed: u64, lanes: usize) -> Sched
     }
 }
 
-fn resolved(nemesis: Nemesis, random: &mut ChaCha8Rng) -> Nemesis {
+/// One of its kinds, where it stands for several.
+pub(super) fn resolved(nemesis: Nemesis, random: &mut ChaCha8Rng) -> Nemesis {
     match nemesis {
         Nemesis::Partition => *Nemesis::PARTITIONS.choose(random).unwrap_or(&Nemesis::Isolate),
         other => other,

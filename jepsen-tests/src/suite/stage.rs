@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::folder::{Folder, FolderError};
 use super::plan::Plan;
 use super::recorder::{Call, End, Recorder};
+use super::rhythm::{self, Rhythm};
 use super::run::RunError;
 use super::schedule::Schedule;
 use super::truth::{self, TruthError};
@@ -249,13 +250,21 @@ impl<'plan> Stage<'plan> {
     /// The faults of one lane, each at its time or as soon as the one before is over. What would begin after the load's end is left out.
     async fn commit_lane(&self, schedule: &Schedule, lane: usize, began: Instant) -> Result<(), Broken> {
         for fault in schedule.faults.iter().filter(|fault| fault.lane == lane) {
+            let is_late = || began.elapsed() + fault.lasts > self.plan.time;
+            if self.plan.rhythm == Rhythm::Dense && !is_late() {
+                self.cluster.observer.settled(self.cluster.whole).await?;
+                tokio::time::sleep(rhythm::rest(fault)).await;
+            }
             tokio::time::sleep_until((began + fault.at).into()).await;
-            if began.elapsed() + fault.lasts > self.plan.time {
-                self.screen.say(&format!(
-                    "left out, it is too late: {} {}",
-                    fault.nemesis.word(),
-                    fault.target.word()
-                ));
+            if is_late() {
+                // Of dense ones more are planned than there is time for.
+                if self.plan.rhythm == Rhythm::Loose {
+                    self.screen.say(&format!(
+                        "left out, it is too late: {} {}",
+                        fault.nemesis.word(),
+                        fault.target.word()
+                    ));
+                }
                 self.too_late(fault);
                 continue;
             }
