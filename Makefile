@@ -90,7 +90,8 @@ failover: prerequisites ## Breaks three nodes in containers, chapter by chapter,
 	@cargo run --quiet --locked --release --bin failover -- $(FAILOVER_FLAGS)
 
 # About an hour: every kind of fault in turn, then mixes of three at once, all workloads side by side. Said again, it goes on where it was stopped.
-# JEPSEN_FLAGS='--for 10m', '--seed 7', '--nemesis kill,pause'; --help says more.
+# JEPSEN_FLAGS='--for 10m', '--seed 7', '--nemesis kill,pause'; '--goals issue' goes on after that hour until a release's counts are reached, which takes
+# another one, '--session 40m' stops in between, '--state jepsen-tests/campaigns/7.json' keeps its state and a few charts there; --help says more.
 .PHONY: jepsen
 jepsen: prerequisites ## Breaks clusters in containers again and again under load, judges what clients saw; a report
 	@scripts/prerequisites.sh failover

@@ -76,11 +76,11 @@ fetch_boto3() {
   fi
 }
 
-# The short story of failover runs in containers. What they are made of is made here, so that the test does not wait for it; where that cannot be, the
-# test is skipped by its name.
+# The short story of failover and the selection of failure tests run in containers. What they are made of is made here, so that the tests do not wait
+# for it; where that cannot be, they are skipped by their names.
 make_images() {
   local why="" said=""
-  if [ "${BLOX_FAILOVER_TEST:-}" = 0 ]; then return; fi
+  if [ "${BLOX_FAILOVER_TEST:-}" = 0 ] && [ "${BLOX_JEPSEN_TEST:-}" = 0 ]; then return; fi
   if ! timeout 10 docker info >/dev/null 2>&1; then
     why="no Docker answers"
   elif ! docker compose version >/dev/null 2>&1 && ! docker-compose version >/dev/null 2>&1; then
@@ -90,7 +90,7 @@ make_images() {
   elif ! said=$(timeout 300 docker build -q -f deploy/Dockerfile --target runtime -t blox:runtime . 2>&1); then
     why="what nodes run in cannot be built ($(tail -1 <<<"$said"))"
   fi
-  if [ -n "$why" ]; then echo "The short story of failover is skipped: $why" >&2; fi
+  if [ -n "$why" ]; then echo "The short story of failover and the selection of failure tests are skipped: $why" >&2; fi
 }
 
 if ! command -v cargo >/dev/null 2>&1; then

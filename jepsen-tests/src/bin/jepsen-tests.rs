@@ -88,6 +88,9 @@ struct Usual {
     /// The shipped compose file.
     #[arg(long, default_value = "docker-compose.yml")]
     compose_file: PathBuf,
+    /// Further compose files over it.
+    #[arg(long, value_delimiter = ',')]
+    overrides: Vec<PathBuf>,
     /// The image of nodes and simulator; deploy/image.sh makes it.
     #[arg(long, env = "BLOX_IMAGE", default_value = "blox:local")]
     image: String,
@@ -98,7 +101,7 @@ struct Campaign {
     #[command(flatten)]
     usual: Usual,
     /// No run of the first part (each fault in turn, then mixes) is begun after so long, all sessions of the campaign together.
-    #[arg(long = "for", default_value = "60m", value_parser = duration)]
+    #[arg(long = "for", default_value = "60m", value_parser = span)]
     whole: Duration,
     /// What is to be reached after the first part: `issue` is what a release is asked to show.
     #[arg(long, value_enum, default_value_t)]
@@ -368,11 +371,13 @@ async fn ready(plan: &Plan) -> anyhow::Result<()> {
     command::run("docker", &["image", "inspect", "--format", "{{.Id}}", &plan.image], &[])
         .await
         .with_context(|| format!("there is no image {}: deploy/image.sh makes it", plan.image))?;
-    if !plan.compose_file.is_file() {
-        bail!(
-            "{} is not there: run this in Blox's folder, or name the file by --compose-file",
-            plan.compose_file.display()
-        );
+    for file in std::iter::once(&plan.compose_file).chain(&plan.overrides) {
+        if !file.is_file() {
+            bail!(
+                "{} is not there: run this in Blox's folder, or name the file by --compose-file or --overrides",
+                file.display()
+            );
+        }
     }
     Ok(())
 }
@@ -395,6 +400,7 @@ fn plan(usual: &Usual, folder: PathBuf) -> anyhow::Result<Plan> {
         workloads: workloads(&usual.workload)?,
         wanted: Vec::new(),
         compose_file: usual.compose_file.clone(),
+        overrides: usual.overrides.clone(),
         image: usual.image.clone(),
         scratch: folder.clone(),
         folder,
@@ -513,19 +519,23 @@ fn tell(judgement: &Judgement, folder: &Path) {
     println!("{}: {}", judgement.verdict().word(), folder.display());
 }
 
-/// `60s`, `5m`, or seconds.
+/// `60s`, `5m`, or seconds; not none.
 fn duration(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err("nothing can be seen in no time".to_owned()),
+        span => Ok(span),
+    }
+}
+
+/// The same, or none: `0m`.
+fn span(text: &str) -> Result<Duration, String> {
     let (number, unit) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
         None => (text.strip_suffix('s').unwrap_or(text), 1),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no time such as 60s or 5m"))?;
-    match number * unit {
-        0 => Err("nothing can be seen in no time".to_owned()),
-        seconds => Ok(Duration::from_secs(seconds)),
-    }
+    let wrong = || format!("`{text}` is no time such as 60s or 5m");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(number.checked_mul(unit).ok_or_else(wrong)?))
 }
 
 /// Ctrl-C, SIGTERM, or a terminal that is gone: the run is dropped, and its containers with it.

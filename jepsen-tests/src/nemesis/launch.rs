@@ -13,8 +13,6 @@ use super::process::{Seen, stood_still, struck_dead};
 use super::{Cluster, Effect, NemesisError};
 use crate::observe::eventually;
 
-/// How long a StartTask is waited for, all tries together.
-const CALL: Duration = Duration::from_secs(30);
 /// How long the simulator is to wait for one before it answers: less than a question to it may take.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// After how long it is asked again where only calls of before are held.
@@ -75,14 +73,15 @@ pub(super) async fn struck(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effec
 /// where a call is over, or another one leads, before the container is in our hands.
 async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisError> {
     let rule = json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": HELD_MS, "then": then});
-    let began = Instant::now();
-    while began.elapsed() < CALL {
+    // All tries together.
+    let (began, within) = (Instant::now(), cluster.whole / 2);
+    while began.elapsed() < within {
         let Some(leader) = cluster.leads().await else {
             continue;
         };
         let before = ids(&held(cluster, Duration::ZERO).await?);
         let set = cluster.ecs.ask(Method::POST, "/answers", Some(&rule)).await?;
-        let calls = new_calls(cluster, &before, CALL.saturating_sub(began.elapsed())).await?;
+        let calls = new_calls(cluster, &before, within.saturating_sub(began.elapsed())).await?;
         let hands = cluster.hold(vec![leader.position]).await;
         let leads = cluster.leads().await == Some(leader);
         let calls = still(&held(cluster, Duration::ZERO).await?, &calls);

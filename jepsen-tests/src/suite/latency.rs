@@ -38,7 +38,7 @@ const RATE_TOP: f64 = TOP + LATENCY_HEIGHT + 34.0;
 const RATE_HEIGHT: f64 = 70.0;
 const HEIGHT: f64 = RATE_TOP + RATE_HEIGHT + 30.0;
 /// How wide a letter of a name is.
-const LETTER: f64 = 6.2;
+const LETTER: f64 = 6.8;
 /// Told apart without colours too well seen by few (Okabe and Ito).
 const WRITE: &str = "#0072b2";
 const READ: &str = "#009e73";
@@ -149,7 +149,7 @@ impl Page<'_> {
             let free = ends.iter().position(|end| *end <= left);
             let line = free.unwrap_or(NAME_LINES - 1);
             let y = TOP - 5.0 - NAME_LINE * line as f64;
-            ends[line] = left + LETTER * band.name.len() as f64 + 6.0;
+            ends[line] = left + LETTER * band.name.len() as f64 + 4.0;
             let bottom = RATE_TOP + RATE_HEIGHT;
             let _ = writeln!(
                 out,

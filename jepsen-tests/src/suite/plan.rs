@@ -16,6 +16,8 @@ pub struct Plan {
     pub project: String,
     /// The shipped compose file.
     pub compose_file: PathBuf,
+    /// Compose files over it, before those of the run.
+    pub overrides: Vec<PathBuf>,
     /// The image of nodes and simulator.
     pub image: String,
     /// Where everything goes.

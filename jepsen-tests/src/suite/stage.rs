@@ -94,7 +94,7 @@ impl<'plan> Stage<'plan> {
         let compose = Compose::up(Options {
             project: plan.project.clone(),
             file: plan.compose_file.clone(),
-            overrides: vec![folder.overrides()],
+            overrides: plan.overrides.iter().cloned().chain([folder.overrides()]).collect(),
             image: plan.image.clone(),
             folder: plan.folder.clone(),
         })

@@ -6,14 +6,13 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::http::Ask;
@@ -55,16 +54,16 @@ struct Watch {
     crew: Crew,
     readers: JoinSet<Result<(), WorkloadError>>,
     /// Where readers stop; 0: nowhere yet.
-    until: Arc<AtomicU64>,
+    until: watch::Sender<u64>,
 }
 
 /// Begins at once.
 pub(super) fn begin(site: &Site, per_second: u32) -> impl Work + use<> {
     let crew = Crew::begin(site, "watch", WRITERS, per_second, write);
-    let until = Arc::new(AtomicU64::new(0));
+    let until = watch::Sender::new(0);
     let mut readers = JoinSet::new();
     for number in 0..READERS {
-        readers.spawn(follow(site.clone(), number, Arc::clone(&until)));
+        readers.spawn(follow(site.clone(), number, until.subscribe()));
     }
     Watch {
         site: site.clone(),
@@ -86,7 +85,7 @@ impl Work for Watch {
     /// Every reader gets to the end.
     fn end(&mut self, revision: u64) -> BoxFuture<'_, Result<(), WorkloadError>> {
         Box::pin(async move {
-            self.until.store(revision.max(1), Ordering::Relaxed);
+            self.until.send_replace(revision.max(1));
             let within = self.site.last_read();
             let all = async {
                 while let Some(ended) = self.readers.join_next().await {
@@ -123,7 +122,7 @@ async fn write(mut worker: Worker) {
     }
 }
 
-async fn follow(site: Site, number: usize, until: Arc<AtomicU64>) -> Result<(), WorkloadError> {
+async fn follow(site: Site, number: usize, mut until: watch::Receiver<u64>) -> Result<(), WorkloadError> {
     let path = Folder::open(&site.folder).reader(number);
     let not_written = |source| WorkloadError::NotWritten {
         path: path.clone(),
@@ -132,8 +131,7 @@ async fn follow(site: Site, number: usize, until: Arc<AtomicU64>) -> Result<(), 
     let mut told = Told::create(&path).map_err(not_written)?;
     let mut random = ChaCha8Rng::seed_from_u64(site.seed ^ (number as u64 + 1) << 32);
     loop {
-        let end = until.load(Ordering::Relaxed);
-        if end > 0 && told.reached >= end {
+        if told.is_there(*until.borrow()) {
             return told.file.flush().map_err(not_written);
         }
         let node = random.random_range(0..site.nodes.len());
@@ -149,7 +147,7 @@ async fn follow(site: Site, number: usize, until: Arc<AtomicU64>) -> Result<(), 
         told.note(&json!({"connect": site.nodes[node].name, "from": from, "at_ns": at_ns}))
             .map_err(not_written)?;
         let ended = told
-            .read(&site, node, from, stay, slow, &until)
+            .read(&site, node, from, stay, slow, &mut until)
             .await
             .map_err(not_written)?;
         told.note(&json!({"end": ended})).map_err(not_written)?;
@@ -186,7 +184,7 @@ impl Told {
         from: u64,
         stay: Duration,
         slow: bool,
-        until: &AtomicU64,
+        until: &mut watch::Receiver<u64>,
     ) -> std::io::Result<String> {
         let ask = Ask::get(format!("/v2/watch?from_revision={from}"), BEGIN);
         let mut answer = match site.http.open(&site.nodes[node], &ask).await {
@@ -214,14 +212,20 @@ impl Told {
                 tokio::time::sleep(SLOWLY).await;
             }
             let left = leaves.saturating_duration_since(Instant::now());
-            let end = until.load(Ordering::Relaxed);
+            let end = *until.borrow_and_update();
+            if self.is_there(end) || (end == 0 && left.is_zero()) {
+                return Ok("left".to_owned());
+            }
             // In the end it stays until it is there.
-            let patience = if end > 0 && self.reached < end {
-                SILENCE
-            } else {
-                left.min(SILENCE)
+            let patience = if end > 0 { SILENCE } else { left.min(SILENCE) };
+            let piece = tokio::select! {
+                piece = tokio::time::timeout(patience, answer.chunk()) => piece,
+                changed = until.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Ok("left".to_owned()),
+                },
             };
-            match tokio::time::timeout(patience, answer.chunk()).await {
+            match piece {
                 Err(_) if patience == SILENCE => return Ok("silent".to_owned()),
                 Err(_) => return Ok("left".to_owned()),
                 Ok(Err(error)) => return Ok(format!("broke off: {error}")),
@@ -242,11 +246,12 @@ impl Told {
                     Err(why) => return Ok(format!("{UNREADABLE}{why}")),
                 }
             }
-            let end = until.load(Ordering::Relaxed);
-            if Instant::now() >= leaves && (end == 0 || self.reached >= end) {
-                return Ok("left".to_owned());
-            }
         }
+    }
+
+    /// It was told everything up to this end, if there is one.
+    fn is_there(&self, end: u64) -> bool {
+        end > 0 && self.reached >= end
     }
 }
 
