@@ -10,10 +10,11 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::folder::{Folder, FolderError};
-use super::goals::{Family, Goal, Progress, progress};
+use super::goals::{Family, Goal};
 use super::judgement::Judgement;
 use super::machine;
 use super::plan::Plan;
+use super::progress::{Progress, progress};
 use super::rhythm::Rhythm;
 use super::run::{RunError, run};
 use super::samples;

@@ -1,6 +1,7 @@
 //! The verdict on a run, from the files of its folder alone.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ use crate::check::faults::{self, Fault};
 use crate::check::history::History;
 use crate::check::{self, Findings, Verdict};
 use crate::check::{always, append, availability, committed, idempotent, linear, queries, set, stale};
-use crate::clock::ms;
+use crate::clock::{ms, ns};
 use crate::compare::Change;
 use crate::compose::SERVICES;
 use crate::nemesis::Nemesis;
@@ -25,6 +26,9 @@ use crate::workload::{Workload, daemon, ingest, watch};
 const PAUSE_NS_MAX: u64 = 5_000_000_000;
 /// After so much time without any fault a write must have been acknowledged, nanoseconds.
 const CALM_NS_MIN: u64 = 10_000_000_000;
+/// In a fault that lasts so long every workload by itself must have asked something: all clients of one may wait for answers for up to seven seconds,
+/// and the slowest ones ask once a second.
+const GOES_ON: Duration = Duration::from_secs(10);
 
 /// What every check is made from.
 struct Files<'a> {
@@ -111,13 +115,12 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
         figures: figures(&files),
         ..Judgement::default()
     };
-    // What had no effect is told once, below.
-    let effective: Vec<Fault> = files
-        .faults
-        .iter()
-        .filter(|fault| !fault.effects.is_empty())
-        .cloned()
-        .collect();
+    // What had no effect is told once, below; and that somebody asked during each fault, too.
+    let is_long = |fault: &&Fault| {
+        let until_ns = fault.until_ns.unwrap_or(u64::MAX);
+        until_ns - fault.from_ns >= ns(GOES_ON) && !fault.effects.is_empty()
+    };
+    let long: Vec<Fault> = files.faults.iter().filter(is_long).cloned().collect();
     for workload in files.workloads() {
         of_workload(workload, &files, &mut judgement)?;
         let own = files.of(workload);
@@ -128,7 +131,7 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
             };
             judgement.add(
                 &format!("{}: went on", workload.word()),
-                files.on_the_whole(always::check(&own, &effective, expected)),
+                files.on_the_whole(always::check(&own, &long, expected)),
             );
         }
     }
@@ -482,6 +485,23 @@ mod tests {
             broken(&judged("calm", &HISTORY[1..7], &end)).len(),
             2,
             "no kill, no delete"
+        );
+        // A fault of twelve seconds after everything else: the workload has stopped.
+        let moved = HISTORY[1..7]
+            .iter()
+            .chain(&HISTORY[8..])
+            .chain([&HISTORY[0], &HISTORY[7]]);
+        let silent = moved.enumerate().map(|(place, line)| {
+            let (line, _) = line.rsplit_once("\"time\":").expect("a time");
+            let at_ns = if place == 9 { 12_000_000_000 } else { place };
+            format!("{line}\"time\":{at_ns}}}")
+        });
+        let silent: Vec<String> = silent.collect();
+        let silent: Vec<&str> = silent.iter().map(String::as_str).collect();
+        let judgement = judged("silent", &silent, &end);
+        assert!(
+            broken(&judgement).contains(&("register: went on", "invalid")),
+            "{judgement:?}"
         );
         let late = json!({"violation": "all nodes ready: not within 60 s"});
         assert_eq!(

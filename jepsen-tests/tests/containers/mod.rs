@@ -132,7 +132,8 @@ impl Test {
             .current_dir(workspace()?)
             .env("BLOX_BINARY", binary)
             .env("BLOX_IMAGE", IMAGE);
-        run(&mut image)?;
+        // Docker's builder may lose what it has just made where others build or prune at the same time.
+        run(&mut image).or_else(|_| run(&mut image))?;
         // Without this note it is packed again, which takes a moment.
         let _ = std::fs::write(note, of_this().unwrap_or_default());
         Ok(())

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::All;
 use super::text::{grouped, table};
-use crate::nemesis::{Nemesis, Target};
-use crate::suite::fault_records::FaultRecord;
+use crate::nemesis::Nemesis;
+use crate::suite::goals::is_of_leader;
 
 /// As it is said everywhere.
 const PROMISE: &str = "Never two of a daemon on an instance, except where an answer was lost *and* the listing lagged, or a call reached ECS over 60 s after its \
@@ -71,10 +71,4 @@ pub(super) fn daemon(out: &mut String, all: &All<'_>) {
         &["campaign, run", "instance", "both were there for, ms", "explanation"],
         &doubles,
     );
-}
-
-fn is_of_leader(fault: &FaultRecord) -> bool {
-    const STRUCK: [Nemesis; 3] = [Nemesis::Kill, Nemesis::Pause, Nemesis::Isolate];
-    let struck = STRUCK.iter().any(|one| fault.fault == one.word());
-    (struck && fault.target == Target::Leader.word()) || fault.fault == Nemesis::Launch.word()
 }

@@ -290,10 +290,10 @@ fn again(out: &mut String, all: &All<'_>) {
         "\n# One run, by its own command from the table below; a run's folder is judged again from its files alone\n\
          cargo run --release --bin jepsen-tests -- run ...\n\
          cargo run --release --bin jepsen-tests -- check target/jepsen/run\n\
-         \n# The same by checkers of others: Knossos the registers, key by key, elle-cli the lists\n\
+         \n# The same by checkers of others: Knossos (jepsen-io/knossos) the registers, key by key, elle-cli (ligurio/elle-cli) the lists\n\
          cargo run --release --bin jepsen-tests -- edn target/jepsen/run --to target/jepsen/edn\n\
-         java -jar elle-cli.jar --model list-append target/jepsen/edn/append.edn\n\
-         java -jar knossos-cli.jar --model cas-register target/jepsen/edn/register-*.edn\n\
+         (cd knossos && lein run --model cas-register ../target/jepsen/edn/register-*.edn)\n\
+         java -jar elle-cli-standalone.jar --model list-append target/jepsen/edn/append.edn\n\
          \n# This page, from the campaigns' states\n\
          cargo run --release --bin jepsen-tests -- report jepsen-tests/campaigns/*.json --report jepsen-tests/REPORT.md\n```\n\n\
          A seed repeats what is asked of a cluster, not what it answers.\n",
