@@ -220,7 +220,7 @@ mod tests {
              {\"process\":\"nemesis\",\"type\":\"ok\",\"f\":\"bit-flip\",\"value\":\"one node-2 #2\",\"effect\":\"flipped\",\"time\":31000000000}",
         )
         .expect("a history");
-        let gaps = availability::gaps(&history, &faults::of(&history));
+        let gaps = availability::gaps(&history, &faults::of(&history), u64::MAX);
         let end = json!({"zero_ns": 1_000_000_000_000_u64});
         let records = of_run(&folder, &json!({"rhythm": "dense"}), &end, &gaps).expect("readable");
         std::fs::remove_dir_all(folder.path()).expect("removable");

@@ -149,7 +149,7 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
         let verdict = writes_go_on(&files);
         judgement.add("writes go on after each fault", files.on_the_whole(verdict));
     }
-    let gaps = availability::gaps(&files.history, &files.faults);
+    let gaps = files.gaps();
     let records = fault_records::of_run(folder, &files.plan, &files.end, &gaps)?;
     judgement.figure("faults", records.iter().map(FaultRecord::to_json).collect());
     let course = crashes::Course {

@@ -208,7 +208,7 @@ impl Told {
         let mut waiting = Vec::new();
         loop {
             // In the end nobody dawdles: one piece may be one change, and so many may be left that it took longer than is waited for.
-            if slow && until.load(Ordering::Relaxed) == 0 {
+            if slow && *until.borrow() == 0 {
                 tokio::time::sleep(SLOWLY).await;
             }
             let left = leaves.saturating_duration_since(Instant::now());
