@@ -22,14 +22,14 @@ const BLOCK_BYTES: u64 = 4_096;
 const TRIES: usize = 8;
 /// What a node says last when it refuses or ends.
 const ENDS: &str = "the node ends";
-/// What it says when it rebuilds its state: from a snapshot, or from its log alone.
-const REBUILDS: [&str; 2] = ["the state is rebuilt", "the state is damaged: it is put aside"];
+/// What it says when it makes its whole state anew, and from whatever it does.
+const REBUILDS: &str = "the state is damaged: it is put aside";
 /// It did not start, and was replaced: so the record says it.
 pub const REFUSES: &str = "it refuses";
-/// It found the damage, and mended it by itself: so the record says it.
-pub const REBUILT: &str = "it has rebuilt its state, and is ready";
-/// It went on without a word of a rebuilt state, and was replaced before it could read what is damaged: so the record says it.
-pub const READY: &str = "it was ready as it is";
+/// It found the damage, and mended it by itself.
+pub const REBUILT: &str = "it rebuilt its state and is ready again";
+/// It went on without a word of a rebuilt state, and was replaced.
+pub const READY: &str = "it is ready again";
 
 /// A kind of file in a node's data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,13 +160,10 @@ struct Said {
 
 impl Said {
     fn of(log: &str) -> Said {
-        let count = |words: &[&str]| {
-            let says = |line: &&str| words.iter().any(|word| line.contains(word));
-            log.lines().filter(says).count()
-        };
+        let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
         Said {
-            ends: count(&[ENDS]),
-            rebuilt: count(&REBUILDS),
+            ends: count(ENDS),
+            rebuilt: count(REBUILDS),
         }
     }
 }
