@@ -34,7 +34,9 @@ const LANES_MIXED: usize = 3;
 /// The load of a run that serves goals lasts so many times as long as of others: set-up and last reads are paid once.
 const GOAL_TIMES: u32 = 3;
 /// Histories that are judged by brute force before it is said how far that is.
-const HISTORIES_AT_ONCE: u64 = 10_000;
+const HISTORIES_AT_ONCE: u64 = 100_000;
+/// A run that cannot be done is tried so often: containers may not start where Docker is busy.
+const TRIES: usize = 3;
 
 /// What is asked of a campaign.
 #[derive(Clone, Debug)]
@@ -217,14 +219,21 @@ async fn one(
         time: asked.usual.time * times,
         ..asked.usual.clone()
     };
-    let (clock, began, began_at) = (Clock::start(), Instant::now(), machine::now());
+    let (began, began_at) = (Instant::now(), machine::now());
     println!("\nrun {}: {}", part.number, plan.command());
-    let judgement = run(&plan, Screen::new(clock), clock)
-        .await
-        .map_err(|source| CampaignError::Run {
-            number: part.number,
-            source,
-        })?;
+    let mut tries = 0;
+    let judgement = loop {
+        tries += 1;
+        let clock = Clock::start();
+        match run(&plan, Screen::new(clock), clock).await {
+            Ok(judgement) => break judgement,
+            Err(source) if tries == TRIES => {
+                let number = part.number;
+                return Err(CampaignError::Run { number, source });
+            }
+            Err(source) => println!("it could not be done, once more: {source}"),
+        }
+    };
     told.run(part, &judgement);
     let folder = Folder::open(&plan.folder);
     let planned = folder.read_json(&folder.plan())?;

@@ -15,7 +15,7 @@ const RUNS_IN_VAIN_MAX: usize = 2;
 const FAULT_S: f64 = 9.0;
 const CORRUPTION_S: f64 = 15.0;
 const OPERATION_S: f64 = 1.0 / 120.0;
-const HISTORY_S: f64 = 1.0 / 5_000.0;
+const HISTORY_S: f64 = 1.0 / 50_000.0;
 
 /// How far a campaign is.
 #[derive(Clone, Debug, PartialEq)]

@@ -163,6 +163,14 @@ mod tests {
         }
     }
 
+    /// The fixed seed of `tests/selection.rs` plans every kind that stands there.
+    #[test]
+    fn the_selection_has_every_kind() {
+        let asked = wanted(&["kill", "pause", "isolate", "power-cut", "bit-flip", "launch"]);
+        let schedule = plan(&asked, Duration::from_secs(45), 2, 2);
+        assert!(schedule.left_out.is_empty(), "{schedule:?}");
+    }
+
     /// What finds no time is said.
     #[test]
     fn what_is_left_out_is_said() {

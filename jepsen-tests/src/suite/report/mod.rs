@@ -244,23 +244,27 @@ fn brute_force(out: &mut String, all: &All<'_>) {
         out.push_str("Not in these campaigns; `jepsen-tests agree` does it.\n");
         return;
     }
-    let seeds = all
+    let parts = all
         .states
         .iter()
         .flat_map(|state| state.value()["agreement"].as_array().into_iter().flatten())
-        .map(|part| part["seed"].to_string());
+        .map(|part| {
+            format!(
+                "`jepsen-tests agree --histories {} --seed {}`",
+                part["histories"], part["seed"]
+            )
+        });
     let _ = writeln!(
         out,
         "{} random histories of 2 to 8 operations were judged by the checker of linearizability and by trying every order: {} are linearizable, {} are not ({} of \
-         them by their revisions alone), {} have unknown outcomes. The two differ on **{}**. Parts by seed, to be judged again by `jepsen-tests agree \
-         --histories 10000 --seed SEED`: {}.",
+         them by their revisions alone), {} have unknown outcomes. The two differ on **{}**. Again: {}.",
         grouped(histories),
         grouped(all.agreement("good")),
         grouped(histories - all.agreement("good")),
         grouped(all.agreement("by_revisions")),
         grouped(all.agreement("unknowns")),
         all.differ(),
-        seeds.collect::<Vec<_>>().join(", ")
+        parts.collect::<Vec<_>>().join(", ")
     );
 }
 
