@@ -7,7 +7,8 @@
 //! [`story`] puts it together: `make failover`.
 //!
 //! The campaign `make jepsen` has rooms of its own beside these: [`workload`] is what clients do, [`nemesis`] what is done to the cluster, [`suite`] a
-//! run from its seed to its verdict, [`check`] judges the run's files, [`relay`] holds packets on their way.
+//! run from its seed to its verdict, [`check`] judges the run's files, [`relay`] holds packets on their way, and [`lossy`] is a disk for nodes that loses
+//! what was not synced.
 
 pub mod check;
 pub mod client;
@@ -19,6 +20,7 @@ pub mod confinement;
 pub mod daemons;
 pub mod history;
 pub mod load;
+pub mod lossy;
 pub mod nemesis;
 pub mod observe;
 pub mod own_scheduler;

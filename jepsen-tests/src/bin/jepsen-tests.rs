@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use blox_jepsen_tests::clock::Clock;
+use blox_jepsen_tests::lossy::{self, Durability};
 use blox_jepsen_tests::nemesis::{self, Disks, Nemesis, Target};
 use blox_jepsen_tests::screen::Screen;
 use blox_jepsen_tests::suite::{self, Folder, Judgement, Plan, Rhythm, Wanted};
@@ -50,6 +51,25 @@ enum Verb {
     /// Holds packets in the network namespace that it is started in.
     #[command(hide = true)]
     Relay(relay::Order),
+    /// Serves a disk that loses what was not synced, until its standard input ends.
+    #[command(hide = true)]
+    LossyDisk(LossyDisk),
+}
+
+#[derive(clap::Args)]
+struct LossyDisk {
+    /// What the disk holds of files; must be empty.
+    #[arg(long)]
+    backing: PathBuf,
+    /// Where it is mounted.
+    #[arg(long)]
+    mount: PathBuf,
+    /// The socket where it is told what to do.
+    #[arg(long)]
+    control: PathBuf,
+    /// Names are durable in the order in which they were made, with the next sync of anything, as a journal makes them.
+    #[arg(long)]
+    ordered: bool,
 }
 
 #[derive(clap::Args)]
@@ -145,6 +165,7 @@ async fn main() -> ExitCode {
         Verb::Check(arguments) => judge(&arguments),
         Verb::Edn(arguments) => edn(&arguments),
         Verb::Relay(order) => relay::run(order).await.map(|()| VALID).map_err(Into::into),
+        Verb::LossyDisk(arguments) => lossy_disk(arguments).await,
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -272,10 +293,6 @@ fn list() {
             targets.join(", ")
         );
     }
-    println!("\nNot there yet:");
-    for (name, needs) in nemesis::LATER {
-        println!("  {name:<12} {needs}");
-    }
     let targets: Vec<&str> = Target::value_variants().iter().map(|target| target.word()).collect();
     println!("\nTargets: {}", targets.join(", "));
 }
@@ -314,6 +331,16 @@ fn edn(arguments: &Edn) -> anyhow::Result<u8> {
     check::edn::list_append(&lists, &mut text)?;
     folder.write(&to.join("append.edn"), text)?;
     println!("{}", to.display());
+    Ok(VALID)
+}
+
+async fn lossy_disk(arguments: LossyDisk) -> anyhow::Result<u8> {
+    let durability = if arguments.ordered {
+        Durability::Ordered
+    } else {
+        Durability::Strict
+    };
+    lossy::serve(&arguments.backing, &arguments.mount, &arguments.control, durability).await?;
     Ok(VALID)
 }
 

@@ -8,7 +8,7 @@ use super::cluster::Held;
 use super::under_way::{Going, Look};
 use super::{
     Cluster, Effect, Fault, Nemesis, NemesisError, Target, clock, damage, disk, lag, launch, logs, member, memory,
-    network, process,
+    network, power, process,
 };
 use crate::check::history::Phase;
 use crate::suite::Recorder;
@@ -249,6 +249,10 @@ async fn done(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisErr
         let missing = || NemesisError::NoEffect("the nodes have no disks of their own".to_owned());
         cluster.disks.as_ref().ok_or_else(missing)
     };
+    let lossy = || {
+        let missing = || NemesisError::NoEffect("the nodes have no disks that lose what was not synced".to_owned());
+        cluster.lossy.as_ref().ok_or_else(missing)
+    };
     let clocks = || {
         let missing = || NemesisError::NoEffect("the nodes have no clocks that can be set".to_owned());
         cluster.clocks.as_ref().ok_or_else(missing)
@@ -268,9 +272,11 @@ async fn done(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect, NemesisErr
         Nemesis::Memory => memory::limit(cluster, act).await,
         Nemesis::Replace => member::lost(cluster, act).await,
         Nemesis::DiskFull => disk::full(cluster, disks()?, act).await,
-        Nemesis::ReadOnly | Nemesis::PowerCut => disk::abort(cluster, disks()?, act).await,
+        Nemesis::ReadOnly => disk::abort(cluster, disks()?, act).await,
         Nemesis::DiskHang => disk::hang(cluster, disks()?, act).await,
         Nemesis::DiskSlow => disk::slow(cluster, disks()?, act).await,
+        Nemesis::PowerCut | Nemesis::TornWrite => power::cut(cluster, lossy()?, act).await,
+        Nemesis::FsyncError => power::fail_sync(cluster, lossy()?, act).await,
         Nemesis::LogBlock => logs::blocked(cluster, act).await,
         Nemesis::BitFlip | Nemesis::Truncate | Nemesis::Zero => damage::damage(cluster, act).await,
     }

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::under_way::Calm;
-use super::{Clocks, Disks, Found, Limits, Links, NemesisError, Relays, Target, UnderWay, logs};
+use super::{Clocks, Disks, Found, Limits, Links, LossyDisks, NemesisError, Relays, Target, UnderWay, logs};
 use crate::client::Node;
 use crate::command;
 use crate::compose::{Compose, Container, SERVICES};
@@ -57,6 +57,8 @@ pub struct Cluster {
     pub image: String,
     /// Of their own; `None`: where Docker puts volumes.
     pub disks: Option<Disks>,
+    /// Disks that lose what was not synced; `None`: others.
+    pub lossy: Option<LossyDisks>,
     /// That can be set; `None`: the machine's.
     pub clocks: Option<Clocks>,
     /// Held by who takes something of a node for ever: one at a time.
@@ -279,7 +281,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Undoes whatever a fault may have left of one node, links apart: its clock, its reader, its disk frozen, full or read-only, its memory, its
+    /// Undoes whatever a fault may have left of one node, links apart: its clock, its reader, its disk frozen, full, read-only or dead, its memory, its
     /// container paused or stopped.
     pub async fn mend_node(&self, position: usize) -> Result<(), NemesisError> {
         let name = self.name(position);
@@ -297,6 +299,10 @@ impl Cluster {
                 self.halt(&container).await?;
                 disks.remount(name).await?;
             }
+        }
+        if let Some(lossy) = &self.lossy {
+            lossy.fail_syncs(name, None).await?;
+            lossy.restore(name).await?;
         }
         self.limits.restore(&container.id).await?;
         self.revive(position).await

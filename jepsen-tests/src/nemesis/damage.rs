@@ -200,8 +200,24 @@ fn told(line: &str) -> String {
     line[from..].chars().take(REASON_MAX).collect()
 }
 
+/// Why the node has ended since, by its own word; nothing: it has said nothing.
+pub(super) async fn ended_since(
+    cluster: &Cluster,
+    container: &Container,
+    ended_before: usize,
+) -> Result<Option<String>, NemesisError> {
+    let log = log_of(cluster, container).await?;
+    let mut ends = log.lines().filter(|line| line.contains(ENDS));
+    Ok(ends.nth(ended_before).map(told))
+}
+
 async fn log_of(cluster: &Cluster, container: &Container) -> Result<String, NemesisError> {
     Ok(String::from_utf8_lossy(&cluster.compose.logs(container).await?).into_owned())
+}
+
+/// How often the node has ended by its own word until now.
+pub(super) async fn times_ended(cluster: &Cluster, container: &Container) -> Result<usize, NemesisError> {
+    Ok(Said::of(&log_of(cluster, container).await?).ends)
 }
 
 /// A file that is other than it was.

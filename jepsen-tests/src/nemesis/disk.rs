@@ -1,4 +1,4 @@
-//! What becomes of disks: full, read-only, frozen, without power.
+//! What becomes of disks: full, read-only, frozen.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::act::Act;
 use super::disks::Disks;
-use super::{Cluster, Effect, Nemesis, NemesisError};
+use super::{Cluster, Effect, NemesisError};
 use crate::compose::Container;
 use crate::workload::http::Ask;
 
@@ -80,7 +80,7 @@ async fn refused(cluster: &Cluster, positions: &[usize]) -> Option<String> {
     None
 }
 
-/// Read-only from one moment on, what was not synced lost; or the same with the power: all processes end at that moment, too.
+/// Read-only from one moment on, what was not synced lost.
 pub(super) async fn abort(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
     let held = act.take().await;
     let containers = cluster.running(&held.positions).await?;
@@ -89,36 +89,30 @@ pub(super) async fn abort(cluster: &Cluster, disks: &Disks, act: &mut Act<'_>) -
     let aborts = names.iter().map(|name| disks.abort(name));
     futures::future::try_join_all(aborts).await?;
     let (mut seen, mut evidence) = (true, Vec::new());
-    let power = act.fault.nemesis == Nemesis::PowerCut;
-    if power {
-        kill(cluster, &containers).await?;
-        evidence.push(format!("{} without power", names.join(", ")));
-    } else {
-        for name in &names {
-            let refuses = disks.refuses(name).await;
-            seen &= refuses;
-            evidence.push(format!(
-                "the disk of {name} {}",
-                if refuses { "is read-only" } else { "is WRITTEN STILL" }
-            ));
-        }
-        let ended = eventually_seen(async || {
-            let running = still_running(cluster, &containers).await.ok()?;
-            all_that_can_have_ended(cluster.nodes.len(), containers.len(), running).then(|| {
-                format!(
-                    "{} of {} ended, unable to write",
-                    containers.len() - running,
-                    names.join(", ")
-                )
-            })
-        });
-        match ended.await {
-            Some(said) => evidence.push(said),
-            None => {
-                evidence.push(format!("not all of {} have ended", names.join(", ")));
-                // Who is cut off, or has no majority, may have nothing to write.
-                seen &= !act.is_alone();
-            }
+    for name in &names {
+        let refuses = disks.refuses(name).await;
+        seen &= refuses;
+        evidence.push(format!(
+            "the disk of {name} {}",
+            if refuses { "is read-only" } else { "is WRITTEN STILL" }
+        ));
+    }
+    let ended = eventually_seen(async || {
+        let running = still_running(cluster, &containers).await.ok()?;
+        all_that_can_have_ended(cluster.nodes.len(), containers.len(), running).then(|| {
+            format!(
+                "{} of {} ended, unable to write",
+                containers.len() - running,
+                names.join(", ")
+            )
+        })
+    });
+    match ended.await {
+        Some(said) => evidence.push(said),
+        None => {
+            evidence.push(format!("not all of {} have ended", names.join(", ")));
+            // Who is cut off, or has no majority, may have nothing to write.
+            seen &= !act.is_alone();
         }
     }
     if seen {
@@ -154,7 +148,8 @@ fn all_that_can_have_ended(nodes: usize, struck: usize, running: usize) -> bool 
     running == 0 || (running < struck && nodes - struck + running < nodes / 2 + 1)
 }
 
-async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
+/// Has all of them ended, and Docker start none again.
+pub(super) async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
     for container in containers {
         let now = cluster.compose.inspect(&container.id).await?;
         if now.status == "running" {

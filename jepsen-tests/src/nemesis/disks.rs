@@ -14,7 +14,7 @@ use crate::observe::{NotInTime, eventually};
 /// Of each disk. The files are sparse: only what is written takes room on this machine.
 const SIZE: &str = "1G";
 /// User and group of a node's process.
-const OWNER: &str = "65532:65532";
+pub(super) const OWNER: &str = "65532:65532";
 /// How long a file system may stay busy after its container has ended.
 const RELEASE: Duration = Duration::from_secs(20);
 /// `e2fsck` has mended something, or had nothing to mend.
@@ -36,6 +36,14 @@ pub enum DiskError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The process of a disk of ours does not do as told.
+    #[error("the disk of {service}: {why}")]
+    NotServed {
+        /// Whose disk.
+        service: String,
+        /// What happened instead.
+        why: String,
     },
     /// Its file system is beyond repair: what is mounted afterwards would prove nothing.
     #[error("e2fsck of {device} ends with {code}: {said}")]
@@ -79,10 +87,7 @@ impl Disks {
         };
         for service in services {
             let mount = root.join(service);
-            std::fs::create_dir_all(&mount).map_err(|source| DiskError::NotWritten {
-                path: mount.clone(),
-                source,
-            })?;
+            std::fs::create_dir_all(&mount).map_err(|source| not_written(&mount, source))?;
             // Docker wants whole paths.
             let mount = mount.canonicalize().unwrap_or(mount);
             let image = mount.with_extension("img");
@@ -111,14 +116,7 @@ impl Disks {
 
     /// A compose file that puts the nodes' volumes there.
     pub fn overrides(&self) -> String {
-        let volume = |disk: &Disk| {
-            format!(
-                "  {}:\n    driver: local\n    driver_opts: {{type: none, o: bind, device: \"{}\"}}\n",
-                disk.service,
-                text(&disk.data())
-            )
-        };
-        format!("volumes:\n{}", self.disks.iter().map(volume).collect::<String>())
+        volumes(self.disks.iter().map(|disk| (disk.service.as_str(), disk.data())))
     }
 
     /// Takes all room but so many bytes; what is left, bytes.
@@ -288,6 +286,24 @@ async fn run(program: &str, words: &[&str]) -> Result<String, DiskError> {
     Ok(command::run(program, words, &[]).await?)
 }
 
-fn text(path: &Path) -> String {
+/// A compose file that puts volumes into folders.
+pub(super) fn volumes<'disk>(places: impl Iterator<Item = (&'disk str, PathBuf)>) -> String {
+    let volume = |(service, place): (&str, PathBuf)| {
+        format!(
+            "  {service}:\n    driver: local\n    driver_opts: {{type: none, o: bind, device: \"{}\"}}\n",
+            text(&place)
+        )
+    };
+    format!("volumes:\n{}", places.map(volume).collect::<String>())
+}
+
+pub(super) fn not_written(path: &Path, source: std::io::Error) -> DiskError {
+    DiskError::NotWritten {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+pub(super) fn text(path: &Path) -> String {
     path.display().to_string()
 }

@@ -30,6 +30,9 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
     if let Some(disks) = &cluster.disks {
         disks.empty(&name).await?;
     }
+    if let Some(lossy) = &cluster.lossy {
+        lossy.empty(&name).await?;
+    }
     mends();
     cluster.compose.create(&name).await?;
     cluster.links.renew(&cluster.compose, &name).await?;

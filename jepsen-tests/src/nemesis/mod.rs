@@ -14,9 +14,11 @@ mod lag;
 mod launch;
 mod links;
 mod logs;
+mod lossy;
 mod member;
 mod memory;
 mod network;
+mod power;
 mod process;
 mod relays;
 mod under_way;
@@ -32,6 +34,7 @@ pub use cluster::Cluster;
 pub use disks::{DiskError, Disks, remove_all as remove_disks};
 pub use found::Found;
 pub use links::{LinkError, Links};
+pub use lossy::LossyDisks;
 pub use memory::Limits;
 pub use relays::{Lag, Relays, RelaysError, Told};
 pub use under_way::UnderWay;
@@ -91,6 +94,10 @@ pub enum Nemesis {
     Strobe,
     /// Its machine loses power: processes end and what was not synced is lost, at one moment.
     PowerCut,
+    /// The same in the middle of writing: parts of what was not synced have reached the disk.
+    TornWrite,
+    /// A sync answers EIO, and what it was to write is lost.
+    FsyncError,
     /// Bits of a file flip while it does not run.
     BitFlip,
     /// The end of a file is missing when it starts again.
@@ -112,6 +119,25 @@ pub enum Target {
     Majority,
     /// Every one.
     All,
+}
+
+/// What lies under the nodes' volumes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskKind {
+    /// ext4 in a file on a loop device: [`Disks`].
+    Ext4,
+    /// A file system that loses what was not synced: [`LossyDisks`].
+    Lossy,
+}
+
+impl DiskKind {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            DiskKind::Ext4 => "ext4",
+            DiskKind::Lossy => "lossy",
+        }
+    }
 }
 
 /// A fault cannot be committed or mended: no word about Blox, but for [`NemesisError::NotInTime`].
@@ -212,6 +238,8 @@ impl Nemesis {
         Nemesis::Clock,
         Nemesis::Strobe,
         Nemesis::PowerCut,
+        Nemesis::TornWrite,
+        Nemesis::FsyncError,
         Nemesis::BitFlip,
         Nemesis::Truncate,
         Nemesis::Zero,
@@ -246,6 +274,8 @@ impl Nemesis {
             Nemesis::Clock => "clock",
             Nemesis::Strobe => "strobe",
             Nemesis::PowerCut => "power-cut",
+            Nemesis::TornWrite => "torn-write",
+            Nemesis::FsyncError => "fsync-error",
             Nemesis::BitFlip => "bit-flip",
             Nemesis::Truncate => "truncate",
             Nemesis::Zero => "zero",
@@ -278,6 +308,8 @@ impl Nemesis {
             Nemesis::Clock => "its wall clock jumps, by seconds to a month",
             Nemesis::Strobe => "its wall clock jumps to and fro",
             Nemesis::PowerCut => "killed, and what was not synced is lost",
+            Nemesis::TornWrite => "the same, and parts of it are not lost",
+            Nemesis::FsyncError => "a sync fails, and loses what it was to keep",
             Nemesis::BitFlip => "bits of a file flip before it starts",
             Nemesis::Truncate => "the end of a file is missing at its start",
             Nemesis::Zero => "blocks of a file are zero at its start",
@@ -296,10 +328,11 @@ impl Nemesis {
             Nemesis::Halves | Nemesis::Cut | Nemesis::Partition => &[One, Leader],
             Nemesis::Ring => &[All],
             Nemesis::Launch => &[Leader],
-            Nemesis::DiskFull | Nemesis::PowerCut => &[One, Leader, Minority, Majority, All],
+            Nemesis::DiskFull | Nemesis::PowerCut | Nemesis::TornWrite => &[One, Leader, Minority, Majority, All],
             Nemesis::Memory | Nemesis::ReadOnly | Nemesis::DiskHang | Nemesis::LogBlock => {
                 &[One, Leader, Minority, Majority, All]
             }
+            Nemesis::FsyncError => &[One, Leader],
             Nemesis::DiskSlow => &[One, Leader, All],
             Nemesis::Replace | Nemesis::BitFlip | Nemesis::Truncate | Nemesis::Zero => &[One, Leader],
         }
@@ -336,12 +369,13 @@ impl Nemesis {
         matches!(self, Nemesis::Clock | Nemesis::Strobe)
     }
 
-    /// It needs disks of its own under the nodes' volumes.
-    pub fn needs_disks(self) -> bool {
-        matches!(
-            self,
-            Nemesis::DiskFull | Nemesis::ReadOnly | Nemesis::DiskHang | Nemesis::DiskSlow | Nemesis::PowerCut
-        )
+    /// The kind of disk that it needs under the nodes' volumes; `None`: any. A run has one kind.
+    pub fn disk(self) -> Option<DiskKind> {
+        match self {
+            Nemesis::DiskFull | Nemesis::ReadOnly | Nemesis::DiskHang | Nemesis::DiskSlow => Some(DiskKind::Ext4),
+            Nemesis::PowerCut | Nemesis::TornWrite | Nemesis::FsyncError => Some(DiskKind::Lossy),
+            _ => None,
+        }
     }
 
     /// How long it is held, seconds: at least and at most.
@@ -352,7 +386,7 @@ impl Nemesis {
             Nemesis::Flap | Nemesis::Loss | Nemesis::Memory | Nemesis::DiskSlow => (5.0, 10.0),
             Nemesis::Delay | Nemesis::Reorder => (5.0, 10.0),
             Nemesis::Clock | Nemesis::Strobe => (3.0, 8.0),
-            Nemesis::PowerCut | Nemesis::ReadOnly => (0.5, 3.0),
+            Nemesis::PowerCut | Nemesis::TornWrite | Nemesis::FsyncError | Nemesis::ReadOnly => (0.5, 3.0),
             Nemesis::DiskFull | Nemesis::DiskHang | Nemesis::LogBlock => (2.0, 6.0),
             // Over when the node is back.
             Nemesis::Replace | Nemesis::BitFlip | Nemesis::Truncate | Nemesis::Zero => (3.0, 6.0),
@@ -360,18 +394,6 @@ impl Nemesis {
         }
     }
 }
-
-/// What is not there yet, by its name to come, and what it will need.
-pub const LATER: [(&str, &str); 2] = [
-    (
-        "fsync-error",
-        "EIO from one sync: a file system of ours (FUSE); `read-only` fails syncs with EROFS",
-    ),
-    (
-        "torn-write",
-        "a power cut that keeps parts of what was not synced: the same; `power-cut` keeps none",
-    ),
-];
 
 impl Target {
     /// As it is named on the command line and in the record of a run.

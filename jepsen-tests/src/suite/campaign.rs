@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::folder::{Folder, FolderError};
 use super::goals::{Family, Goal};
 use super::judgement::Judgement;
-use super::machine;
 use super::plan::Plan;
 use super::progress::{Progress, progress};
 use super::rhythm::Rhythm;
@@ -20,6 +19,7 @@ use super::run::{RunError, run};
 use super::samples;
 use super::schedule::Wanted;
 use super::state::State;
+use super::{machine, one_disk};
 use crate::check::linear::agreement::agreement;
 use crate::clock::Clock;
 use crate::nemesis::Nemesis;
@@ -113,14 +113,13 @@ pub fn part(seed: u64, nemeses: &[Nemesis], number: usize) -> Part {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut order = nemeses.to_vec();
     order.shuffle(&mut random);
-    let in_turn: Vec<&[Nemesis]> = order.chunks(KINDS_IN_TURN).collect();
+    let in_turn = one_disk::groups(&order, KINDS_IN_TURN);
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ (number as u64) << 20);
     let (kinds, lanes) = match in_turn.get(number - 1) {
-        Some(kinds) => (kinds.to_vec(), 1),
+        Some(kinds) => (kinds.clone(), 1),
         None => {
             order.shuffle(&mut random);
-            let count = random.random_range(KINDS_MIXED).min(order.len());
-            (order[..count].to_vec(), LANES_MIXED)
+            (one_disk::first(&order, random.random_range(KINDS_MIXED)), LANES_MIXED)
         }
     };
     let wanted = kinds.into_iter().map(|nemesis| Wanted { nemesis, target: None });
@@ -318,6 +317,11 @@ mod tests {
             mixed.len() >= 10 && mixed.iter().all(|part| part.wanted.len() >= 3),
             "{mixed:?}"
         );
+        let disks = |part: &Part| {
+            let disks: Vec<_> = part.wanted.iter().filter_map(|wanted| wanted.nemesis.disk()).collect();
+            disks.iter().all(|disk| *disk == disks[0])
+        };
+        assert!(first.iter().all(disks), "no run has two kinds of disks: {first:?}");
         let seeds: BTreeSet<u64> = first.iter().map(|part| part.seed).collect();
         assert_eq!(seeds.len(), 20);
     }

@@ -14,6 +14,7 @@ mod judgement;
 mod latency;
 mod lives;
 mod machine;
+mod one_disk;
 mod overrides;
 mod plan;
 mod probe;

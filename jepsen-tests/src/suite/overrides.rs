@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::compose::SERVICES;
-use crate::nemesis::{Clocks, Disks};
+use crate::nemesis::{Clocks, DiskKind};
 
 /// A snapshot is taken after so many entries, and so many are kept behind it: few, so that snapshots are taken, sent and installed in a short run.
 const SNAPSHOT_ENTRIES: [u32; 3] = [300, 1_000, 3_000];
@@ -26,8 +26,8 @@ const LOGGING: &str = "    logging: {driver: json-file, options: {max-size: 256m
 /// What the faults of a run need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Its nodes have disks of 1 GiB.
-    pub small_disks: bool,
+    /// Its nodes have disks of this kind; `None`: the machine's.
+    pub disk: Option<DiskKind>,
     /// They say much.
     pub long_logs: bool,
     /// Their wall clocks can be set.
@@ -46,7 +46,7 @@ pub fn settings(seed: u64, needs: Needs) -> Settings {
         settings.push(("BLOX_SNAPSHOT_ENTRIES", entries.to_string()));
         settings.push(("BLOX_SNAPSHOT_KEEP_ENTRIES", entries.to_string()));
     }
-    if needs.small_disks {
+    if needs.disk == Some(DiskKind::Ext4) {
         settings.push(("BLOX_STORAGE_RESERVE", RESERVE.to_owned()));
     }
     if needs.clocks {
@@ -58,8 +58,8 @@ pub fn settings(seed: u64, needs: Needs) -> Settings {
     settings
 }
 
-/// A compose file over the shipped one.
-pub fn compose_file(settings: &Settings, disks: Option<&Disks>, clocks: Option<&Clocks>) -> String {
+/// A compose file over the shipped one; `volumes`: where the nodes' volumes are, unless where Docker puts them.
+pub fn compose_file(settings: &Settings, volumes: Option<&str>, clocks: Option<&Clocks>) -> String {
     let mut services = String::new();
     for service in SERVICES {
         let mut parts = LOGGING.to_owned();
@@ -75,7 +75,7 @@ pub fn compose_file(settings: &Settings, disks: Option<&Disks>, clocks: Option<&
         services += &format!("  {service}:\n{parts}");
     }
     let text = format!("version: \"3.8\"\nservices:\n{services}");
-    text + &disks.map_or_else(String::new, Disks::overrides)
+    text + volumes.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
         let all: Vec<Settings> = (0..50).map(|seed| settings(seed, Needs::default())).collect();
         assert!(all.iter().any(Vec::is_empty) && all.iter().any(|one| !one.is_empty()));
         let needs = Needs {
-            small_disks: true,
+            disk: Some(DiskKind::Ext4),
             long_logs: true,
             clocks: true,
         };

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::command;
-use crate::nemesis::{Nemesis, clock_library, memory_is_readable};
+use crate::nemesis::{DiskKind, Nemesis, clock_library, memory_is_readable};
 
 /// Programs that disks of their own need, beside root.
 const DISK_PROGRAMS: [&str; 5] = ["losetup", "mkfs.ext4", "e2fsck", "fsfreeze", "fallocate"];
+/// What a disk that loses what was not synced needs, beside root.
+const FUSE: &str = "/dev/fuse";
+const LOSSY_PROGRAMS: [&str; 3] = ["install", "stat", "umount"];
 /// Programs that a blocked log needs.
 const LOG_PROGRAMS: [&str; 1] = ["setsid"];
 /// Programs that broken links need.
@@ -41,11 +44,17 @@ pub async fn missing(nemesis: Nemesis) -> Option<String> {
         let missing = || "there is no libfaketime (Debian has a package of that name)".to_owned();
         return clock_library().is_none().then(missing);
     }
-    if nemesis.needs_disks() {
+    if let Some(disk) = nemesis.disk() {
         if !is_root {
             return Some("only root can mount disks".to_owned());
         }
-        return absent(&DISK_PROGRAMS).await;
+        return match disk {
+            DiskKind::Ext4 => absent(&DISK_PROGRAMS).await,
+            DiskKind::Lossy if !Path::new(FUSE).exists() => {
+                Some(format!("there is no {FUSE} (`modprobe fuse` may make it)"))
+            }
+            DiskKind::Lossy => absent(&LOSSY_PROGRAMS).await,
+        };
     }
     let of_links = [Nemesis::Partition, Nemesis::Flap, Nemesis::Loss];
     if of_links.contains(&nemesis) || Nemesis::PARTITIONS.contains(&nemesis) {

@@ -13,10 +13,10 @@ use super::rhythm::{self, Rhythm};
 use super::schedule::{self, Schedule, Wanted};
 use super::spent::Spent;
 use super::stage::Stage;
-use super::{CollectError, chart, collect, latency, probe, sweep};
+use super::{CollectError, chart, collect, latency, one_disk, probe, sweep};
 use crate::clock::Clock;
 use crate::compose::{ComposeError, SERVICES};
-use crate::nemesis::{ClockError, Clocks, DiskError, Disks, Fault, Nemesis};
+use crate::nemesis::{ClockError, Clocks, DiskError, DiskKind, Disks, Fault, LossyDisks, Nemesis};
 use crate::screen::Screen;
 use crate::simulator::SimulatorError;
 use crate::workload::Workload;
@@ -44,6 +44,9 @@ pub enum RunError {
     /// Disks cannot be made.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// Nobody knows which program this is, another process of which serves a disk.
+    #[error("this program is not found: {0}")]
+    Program(#[source] std::io::Error),
     /// Clocks cannot be made.
     #[error(transparent)]
     Clock(#[from] ClockError),
@@ -70,24 +73,33 @@ pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement,
     }
     let any = |needs: fn(&Fault) -> bool| schedule.faults.iter().any(needs);
     let needs = Needs {
-        small_disks: any(|fault| fault.nemesis.needs_disks()),
+        disk: schedule.faults.iter().find_map(|fault| fault.nemesis.disk()),
         long_logs: any(|fault| fault.nemesis == Nemesis::LogBlock),
         clocks: any(|fault| fault.nemesis.needs_clocks()),
     };
     let settings = overrides::settings(plan.seed, needs);
     let planned = planned(plan, &schedule, &skipped, &settings);
     folder.write(&folder.plan(), format!("{planned:#}\n"))?;
-    let disks = match needs.small_disks {
-        true => Some(Disks::make(&plan.scratch, &plan.project, &SERVICES).await?),
-        false => None,
+    let disks = match needs.disk {
+        Some(DiskKind::Ext4) => Some(Disks::make(&plan.scratch, &plan.project, &SERVICES).await?),
+        _ => None,
+    };
+    let lossy = match needs.disk {
+        Some(DiskKind::Lossy) => {
+            let program = std::env::current_exe().map_err(RunError::Program)?;
+            Some(LossyDisks::make(&program, &plan.scratch, &plan.project, &SERVICES).await?)
+        }
+        _ => None,
     };
     let clocks = match needs.clocks {
         true => Some(Clocks::make(&plan.folder, &SERVICES)?),
         false => None,
     };
-    let over = overrides::compose_file(&settings, disks.as_ref(), clocks.as_ref());
+    let volumes = disks.as_ref().map(Disks::overrides);
+    let volumes = volumes.or_else(|| lossy.as_ref().map(LossyDisks::overrides));
+    let over = overrides::compose_file(&settings, volumes.as_deref(), clocks.as_ref());
     folder.write(&folder.overrides(), over)?;
-    let stage = Stage::set_up(plan, folder.clone(), (disks, clocks), screen, clock).await?;
+    let stage = Stage::set_up(plan, folder.clone(), (disks, lossy, clocks), screen, clock).await?;
     let mut spent = Spent::new(clock);
     let played = stage.play(&schedule).await;
     spent.over("changes");
@@ -109,9 +121,13 @@ pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement,
     Ok(judgement)
 }
 
-/// The faults that this machine can commit, and of the others why not.
+/// The faults that this machine, and one run, can commit, and of the others why not.
 async fn possible(plan: &Plan, screen: Screen) -> (Vec<Wanted>, Vec<Value>) {
     let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
+    let mut skip = |nemesis: Nemesis, why: String| {
+        screen.say(&format!("SKIPPED {}: {why}", nemesis.word()));
+        skipped.push(json!({"nemesis": nemesis.word(), "why": why}));
+    };
     for one in &plan.wanted {
         let missing = match one.nemesis {
             Nemesis::Launch if !plan.workloads.contains(&Workload::Daemon) => {
@@ -121,11 +137,12 @@ async fn possible(plan: &Plan, screen: Screen) -> (Vec<Wanted>, Vec<Value>) {
         };
         match missing {
             None => wanted.push(*one),
-            Some(why) => {
-                screen.say(&format!("SKIPPED {}: {why}", one.nemesis.word()));
-                skipped.push(json!({"nemesis": one.nemesis.word(), "why": why}));
-            }
+            Some(why) => skip(one.nemesis, why),
         }
+    }
+    let (wanted, others) = one_disk::one_disk(wanted);
+    for (nemesis, why) in others {
+        skip(nemesis, why);
     }
     (wanted, skipped)
 }

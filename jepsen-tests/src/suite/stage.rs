@@ -17,7 +17,7 @@ use crate::client::Node;
 use crate::clock::{Clock, ns};
 use crate::compose::{Compose, Options, SERVICES};
 use crate::nemesis::{
-    Clocks, Cluster, Committed, Disks, Fault, Found, Limits, Links, NemesisError, Relays, UnderWay, commit,
+    Clocks, Cluster, Committed, Disks, Fault, Found, Limits, Links, LossyDisks, NemesisError, Relays, UnderWay, commit,
 };
 use crate::observe::{NotInTime, Observer, eventually};
 use crate::screen::Screen;
@@ -86,7 +86,7 @@ impl<'plan> Stage<'plan> {
     pub(super) async fn set_up(
         plan: &'plan Plan,
         folder: Folder,
-        (disks, clocks): (Option<Disks>, Option<Clocks>),
+        (disks, lossy, clocks): (Option<Disks>, Option<LossyDisks>, Option<Clocks>),
         screen: Screen,
         clock: Clock,
     ) -> Result<Stage<'plan>, RunError> {
@@ -139,6 +139,7 @@ impl<'plan> Stage<'plan> {
                 folder: folder.clone(),
                 image: plan.image.clone(),
                 disks,
+                lossy,
                 clocks,
                 wound: tokio::sync::Mutex::default(),
                 hands: Default::default(),

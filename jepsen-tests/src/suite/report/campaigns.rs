@@ -209,9 +209,6 @@ pub(super) fn skipped(out: &mut String, all: &All<'_>) {
     if !never.is_empty() {
         reasons.insert(format!("never seen in a run that was well: {}", never.join(", ")));
     }
-    for (name, why) in crate::nemesis::LATER {
-        reasons.insert(format!("{name}: {why}"));
-    }
     out.push_str("\n## Skipped\n\n");
     match reasons.is_empty() {
         true => out.push_str("Nothing: every kind of fault could be committed.\n"),

@@ -1,0 +1,129 @@
+//! What a disk that loses what was not synced makes possible: power cuts, torn writes, a sync that fails.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::act::Act;
+use super::damage::{ended_since, times_ended};
+use super::disk::{eventually_seen, kill};
+use super::lossy::LossyDisks;
+use super::{Cluster, Effect, Nemesis, NemesisError};
+use crate::lossy::{Cut, Failing, Pages};
+
+/// Files whose syncs fail, by how their paths begin and end: the log's write-ahead log, anything of the log, anything.
+const FAILING_FILES: [(&str, &str); 3] = [("data/raft/", ".log"), ("data/raft/", ""), ("data/", "")];
+/// So many syncs are let pass before one fails, at most.
+const PASSING_MAX: u32 = 20;
+
+/// The power of disks and processes is cut at one moment, then both come back.
+pub(super) async fn cut(cluster: &Cluster, disks: &LossyDisks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let containers = cluster.containers(&held.positions).await?;
+    let names: Vec<&str> = held.positions.iter().map(|position| cluster.name(*position)).collect();
+    let how: Vec<Cut> = names.iter().map(|_| draw_cut(act)).collect();
+    act.begins(&held.positions);
+    let cuts = names.iter().zip(how).map(|(name, how)| disks.cut(name, how));
+    let reports = futures::future::try_join_all(cuts).await?;
+    kill(cluster, &containers).await?;
+    let (mut evidence, mut seen) = (Vec::new(), true);
+    for ((name, container), report) in names.iter().zip(&containers).zip(reports) {
+        let ended = cluster
+            .in_state(container, "exited")
+            .await
+            .map_err(NemesisError::NoEffect)?;
+        let refuses = disks.refuses(name).await?;
+        seen &= refuses;
+        let lost = match report.files + report.names_lost + report.names_survived {
+            0 => "nothing was unsynced at that moment".to_owned(),
+            _ => report.told(),
+        };
+        let disk = if refuses { "refuses everything" } else { "ANSWERS STILL" };
+        evidence.push(format!(
+            "{name} {lost}; its disk {disk}, its process ended ({})",
+            ended.exit_code
+        ));
+    }
+    act.hold().await;
+    act.mends();
+    // Docker starts again what ended by itself: it must not, before the power is back.
+    kill(cluster, &containers).await?;
+    for (name, container) in names.iter().zip(&containers) {
+        cluster
+            .in_state(container, "exited")
+            .await
+            .map_err(NemesisError::NoEffect)?;
+        disks.restore(name).await?;
+    }
+    cluster.start(&held.positions).await?;
+    Ok(Effect { seen, evidence })
+}
+
+fn draw_cut(act: &mut Act<'_>) -> Cut {
+    match act.fault.nemesis {
+        Nemesis::TornWrite => Cut::Torn(act.random.random()),
+        _ => Cut::Clean,
+    }
+}
+
+/// A sync answers EIO, once or from then on: the node's process must end.
+pub(super) async fn fail_sync(
+    cluster: &Cluster,
+    disks: &LossyDisks,
+    act: &mut Act<'_>,
+) -> Result<Effect, NemesisError> {
+    let held = cluster.hold(act.choose().await).await;
+    let position = held.positions[0];
+    let name = cluster.name(position).to_owned();
+    let container = cluster.container(position).await?;
+    let ended_before = times_ended(cluster, &container).await?;
+    let failed_before = disks.counters(&name).await?.syncs_failed;
+    let failing = draw_failing(&mut act.random);
+    let files = format!("{}*{}", failing.under, failing.ends);
+    act.begins(&held.positions);
+    disks.fail_syncs(&name, Some(failing)).await?;
+    let seen = eventually_seen(async || {
+        let now = cluster.compose.inspect(&container.id).await.ok()?;
+        let counters = disks.counters(&name).await.ok()?;
+        let has_ended = now.pid != container.pid || now.status != "running";
+        let file = counters.last_failed.filter(|_| counters.syncs_failed > failed_before)?;
+        has_ended.then(|| format!("a sync of {file} on {name} answered EIO, and its process ended"))
+    })
+    .await;
+    let mut evidence: Vec<String> = seen.iter().cloned().collect();
+    if seen.is_some() {
+        evidence.extend(ended_since(cluster, &container, ended_before).await?);
+        act.hold().await;
+    }
+    act.mends();
+    disks.fail_syncs(&name, None).await?;
+    cluster.revive(position).await?;
+    // Docker may have started it by itself, and set no rules again.
+    cluster.links.renew(&cluster.compose, &name).await?;
+    let failed = disks.counters(&name).await?.syncs_failed - failed_before;
+    Ok(match (seen, failed) {
+        (Some(_), _) => {
+            evidence.push(format!("{failed} syncs failed"));
+            Effect::seen(evidence)
+        }
+        (None, 0) => Effect::none(format!("no file {files} of {name} was synced")),
+        (None, _) => Effect::none(format!(
+            "{failed} syncs of {files} on {name} answered EIO, and its process went on: a failed sync must end it"
+        )),
+    })
+}
+
+fn draw_failing(random: &mut ChaCha8Rng) -> Failing {
+    let (under, ends) = FAILING_FILES.choose(random).copied().unwrap_or(FAILING_FILES[0]);
+    Failing {
+        under: under.to_owned(),
+        ends: ends.to_owned(),
+        skip: random.random_range(0..=PASSING_MAX),
+        count: random.random_bool(0.7).then_some(1),
+        pages: if random.random_bool(0.5) {
+            Pages::Kept
+        } else {
+            Pages::Reverted
+        },
+    }
+}
