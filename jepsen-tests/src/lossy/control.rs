@@ -102,6 +102,7 @@ mod tests {
             skip: 3,
             count: None,
             pages: Pages::Reverted,
+            lies: false,
         };
         for order in [
             Order::Cut(Cut::Clean),

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::counters::Counters;
 use super::cut::{Cut, CutReport};
 use super::disk::{Disk, Durability, Refusal};
-use super::failing::{Failing, Pages};
+use super::failing::Failing;
 use super::names::Inode;
 use super::node::Node;
 
@@ -17,11 +17,11 @@ impl Disk {
         let fails = self.fails(inode);
         let node = self.nodes.get_mut(&inode).ok_or(Refusal::NotFound)?;
         let content = node.content.as_mut().ok_or(Refusal::IsDirectory)?;
-        if let Some((path, pages)) = fails {
+        if let Some((path, Failing { pages, lies, .. })) = fails {
             content.fail(pages, &mut self.budget);
             self.counters.syncs_failed += 1;
             self.counters.last_failed = Some(path);
-            return Err(Refusal::Broken);
+            return if lies { Ok(()) } else { Err(Refusal::Broken) };
         }
         content.sync(&mut self.budget)?;
         node.durable = node.shown;
@@ -122,13 +122,13 @@ impl Disk {
         }
     }
 
-    /// Which sync of this file is to fail.
-    fn fails(&mut self, inode: Inode) -> Option<(String, Pages)> {
+    /// Whether this sync of a file is to fail, and how; with the file's path.
+    fn fails(&mut self, inode: Inode) -> Option<(String, Failing)> {
         let failing = self.failing.as_mut()?;
         let path = self.names.path(inode)?;
-        (failing.matches(&path) && failing.takes()).then_some((path, failing.pages))
+        (failing.matches(&path) && failing.takes()).then(|| (path, failing.clone()))
     }
-
+    /// Where the disk keeps all names in order, they are written with whatever was synced.
     fn order(&mut self) {
         if self.durability == Durability::Ordered {
             self.names.sync_all();

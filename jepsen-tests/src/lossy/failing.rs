@@ -11,7 +11,7 @@ pub enum Pages {
     Reverted,
 }
 
-/// Syncs of files (not of directories) that answer EIO.
+/// Syncs of files (not of directories) that write nothing, and answer EIO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
     /// The path of the file begins so, counted from the mount: `data/raft/`; empty: any.
@@ -24,6 +24,8 @@ pub struct Failing {
     pub count: Option<u32>,
     /// What becomes of what they were to write.
     pub pages: Pages,
+    /// They do not say so: the disk lies. With that anybody loses what it acknowledges, and whoever checks must notice.
+    pub lies: bool,
 }
 
 impl Failing {
@@ -50,7 +52,9 @@ impl Failing {
     /// As it is sent.
     pub fn to_json(&self) -> Value {
         let kept = self.pages == Pages::Kept;
-        json!({"under": self.under, "ends": self.ends, "skip": self.skip, "count": self.count, "kept": kept})
+        json!({
+            "under": self.under, "ends": self.ends, "skip": self.skip, "count": self.count, "kept": kept, "lies": self.lies,
+        })
     }
 
     /// As it was sent; `None`: of another form.
@@ -69,6 +73,7 @@ impl Failing {
             } else {
                 Pages::Reverted
             },
+            lies: value["lies"].as_bool().unwrap_or_default(),
         })
     }
 }
@@ -86,6 +91,7 @@ mod tests {
             skip: 2,
             count: Some(1),
             pages: Pages::Kept,
+            lies: true,
         };
         assert!(failing.matches("data/raft/db/000004.log"));
         assert!(!failing.matches("data/raft/durable") && !failing.matches("data/state/000004.log"));

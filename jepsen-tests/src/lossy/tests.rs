@@ -250,6 +250,7 @@ fn a_chosen_sync_fails() {
         skip: 1,
         count: Some(1),
         pages: Pages::Kept,
+        lies: false,
     }));
     driver.sync("log/1.log").expect("the first is let pass");
     driver.write("log/1.log", "lost");

@@ -149,7 +149,7 @@ fn all_that_can_have_ended(nodes: usize, struck: usize, running: usize) -> bool 
 }
 
 /// Has all of them ended, and Docker start none again.
-pub(super) async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
+async fn kill(cluster: &Cluster, containers: &[Container]) -> Result<(), NemesisError> {
     for container in containers {
         let now = cluster.compose.inspect(&container.id).await?;
         if now.status == "running" {

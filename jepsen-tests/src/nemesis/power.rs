@@ -1,20 +1,28 @@
 //! What a disk that loses what was not synced makes possible: power cuts, torn writes, a sync that fails.
 
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::act::Act;
 use super::damage::{ended_since, times_ended};
-use super::disk::{eventually_seen, kill};
+use super::disk::eventually_seen;
 use super::lossy::LossyDisks;
 use super::{Cluster, Effect, Nemesis, NemesisError};
+use crate::compose::Container;
 use crate::lossy::{Cut, Failing, Pages};
+use crate::observe::eventually;
 
 /// Files whose syncs fail, by how their paths begin and end: the log's write-ahead log, anything of the log, anything.
 const FAILING_FILES: [(&str, &str); 3] = [("data/raft/", ".log"), ("data/raft/", ""), ("data/", "")];
 /// So many syncs are let pass before one fails, at most.
 const PASSING_MAX: u32 = 20;
+/// How long Docker may take to have a container without power end for good.
+const DOWN: Duration = Duration::from_secs(30);
 
 /// The power of disks and processes is cut at one moment, then both come back.
 pub(super) async fn cut(cluster: &Cluster, disks: &LossyDisks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
@@ -25,13 +33,11 @@ pub(super) async fn cut(cluster: &Cluster, disks: &LossyDisks, act: &mut Act<'_>
     act.begins(&held.positions);
     let cuts = names.iter().zip(how).map(|(name, how)| disks.cut(name, how));
     let reports = futures::future::try_join_all(cuts).await?;
-    kill(cluster, &containers).await?;
+    // Docker takes its time: no process may look at its dead disk for so long.
+    containers.iter().for_each(kill_now);
     let (mut evidence, mut seen) = (Vec::new(), true);
     for ((name, container), report) in names.iter().zip(&containers).zip(reports) {
-        let ended = cluster
-            .in_state(container, "exited")
-            .await
-            .map_err(NemesisError::NoEffect)?;
+        let ended = stays_down(cluster, container).await?;
         let refuses = disks.refuses(name).await?;
         seen &= refuses;
         let lost = match report.files + report.names_lost + report.names_survived {
@@ -40,23 +46,41 @@ pub(super) async fn cut(cluster: &Cluster, disks: &LossyDisks, act: &mut Act<'_>
         };
         let disk = if refuses { "refuses everything" } else { "ANSWERS STILL" };
         evidence.push(format!(
-            "{name} {lost}; its disk {disk}, its process ended ({})",
+            "{name} {lost}; its disk {disk}, its process ended with exit code {}",
             ended.exit_code
         ));
     }
     act.hold().await;
     act.mends();
-    // Docker starts again what ended by itself: it must not, before the power is back.
-    kill(cluster, &containers).await?;
-    for (name, container) in names.iter().zip(&containers) {
-        cluster
-            .in_state(container, "exited")
-            .await
-            .map_err(NemesisError::NoEffect)?;
-        disks.restore(name).await?;
-    }
+    let restores = names.iter().map(|name| disks.restore(name));
+    futures::future::try_join_all(restores).await?;
     cluster.start(&held.positions).await?;
     Ok(Effect { seen, evidence })
+}
+
+/// Waits until it has ended, and Docker starts it no more, which it does with whatever ends by itself.
+async fn stays_down(cluster: &Cluster, container: &Container) -> Result<Container, NemesisError> {
+    let down = eventually("a container without power to end", DOWN, || async {
+        let now = cluster.compose.inspect(&container.id).await;
+        let now = now.map_err(|error| error.to_string())?;
+        // What ends at this moment cannot be ended: it is looked at again.
+        let _ = match now.status.as_str() {
+            "exited" => return Ok(now),
+            "running" => cluster.compose.kill(&[&now]).await.map_err(NemesisError::from),
+            _ => cluster.halt(&now).await,
+        };
+        Err(format!("it is {}", now.status))
+    });
+    down.await.map_err(|late| NemesisError::NoEffect(late.to_string()))
+}
+
+/// SIGKILL to its first process, and so to all; one that has ended by itself is passed over.
+fn kill_now(container: &Container) {
+    let pid = i32::try_from(container.pid).ok().filter(|pid| *pid > 1);
+    if let Some(pid) = pid {
+        // It may end by itself at this moment.
+        let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 fn draw_cut(act: &mut Act<'_>) -> Cut {
@@ -125,5 +149,6 @@ fn draw_failing(random: &mut ChaCha8Rng) -> Failing {
         } else {
             Pages::Reverted
         },
+        lies: false,
     }
 }

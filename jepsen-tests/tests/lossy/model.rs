@@ -213,6 +213,7 @@ pub fn a_failed_sync() -> Result<(), String> {
             skip: 0,
             count: Some(1),
             pages,
+            lies: false,
         };
         mounted.wait(mounted.disks.fail_syncs(SERVICE, Some(failing)))?;
         synced(&table, "new")?;
