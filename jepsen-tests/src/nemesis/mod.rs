@@ -215,7 +215,7 @@ impl Effect {
 
 impl Nemesis {
     /// Those that can be committed by themselves, in the order of the documentation.
-    pub const ALL: [Nemesis; 25] = [
+    pub const ALL: [Nemesis; 27] = [
         Nemesis::Kill,
         Nemesis::Pause,
         Nemesis::Term,

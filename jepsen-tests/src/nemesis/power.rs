@@ -26,8 +26,8 @@ const DOWN: Duration = Duration::from_secs(30);
 
 /// The power of disks and processes is cut at one moment, then both come back.
 pub(super) async fn cut(cluster: &Cluster, disks: &LossyDisks, act: &mut Act<'_>) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
-    let containers = cluster.containers(&held.positions).await?;
+    let held = act.take().await;
+    let containers = cluster.running(&held.positions).await?;
     let names: Vec<&str> = held.positions.iter().map(|position| cluster.name(*position)).collect();
     let how: Vec<Cut> = names.iter().map(|_| draw_cut(act)).collect();
     act.begins(&held.positions);
@@ -96,7 +96,7 @@ pub(super) async fn fail_sync(
     disks: &LossyDisks,
     act: &mut Act<'_>,
 ) -> Result<Effect, NemesisError> {
-    let held = cluster.hold(act.choose().await).await;
+    let held = act.take().await;
     let position = held.positions[0];
     let name = cluster.name(position).to_owned();
     let container = cluster.container(position).await?;
@@ -124,6 +124,7 @@ pub(super) async fn fail_sync(
     cluster.revive(position).await?;
     // Docker may have started it by itself, and set no rules again.
     cluster.links.renew(&cluster.compose, &name).await?;
+    cluster.relays.renew(&cluster.compose, &name).await?;
     let failed = disks.counters(&name).await?.syncs_failed - failed_before;
     Ok(match (seen, failed) {
         (Some(_), _) => {
