@@ -84,8 +84,10 @@ fn a_report_adds_up() {
         },
     );
     let other = state(8, vec![run(2, "valid", vec![fault("kill", "one", 20, json!({}))])]);
-    let zoo = json!([{"bug": "stale reads", "workload": "register", "nemesis": "isolate:leader", "seed": 5, "runs": 2, "seconds": 61.4, "check": "register: linearizable"},
-        {"bug": "lost writes", "check": null}]);
+    let zoo = json!({"exhibits": [
+        {"bug": "stale-reads", "title": "reads ask nobody", "caught": true, "workloads": ["register", "set"], "nemeses": ["isolate:leader"], "seed": 5,
+            "runs": 2, "seconds": 61.4, "check": "register: linearizable", "control": {"verdict": "valid"}},
+        {"bug": "lost", "title": "lost writes", "caught": false, "workloads": ["set"], "nemeses": [], "runs": 3, "seconds": 90.0}]});
     let text = page(&[one, other], Some(&zoo));
     contains(
         &text,
@@ -109,9 +111,9 @@ fn a_report_adds_up() {
             "| LogTable | 1 | 0 | 0 |",
             "no instance ever ran two: 0 doubles",
             "(campaigns/7-run-001.svg)",
-            "| stale reads | register | isolate:leader | 5 | 2 | 61 | register: linearizable |",
-            "| lost writes | - | - | - | - | - | **not caught** |",
-            "1 of 2 were caught",
+            "| reads ask nobody (`stale-reads`) | register, set | isolate:leader | 5 | 2 | 61 | register: linearizable |",
+            "| lost writes (`lost`) | set |  | - | 3 | 90 | **not caught** |",
+            "1 of 2 were caught, 0 by the first run. The same runs without the bug: 1 valid, 0 not.",
             "The two differ on **0**",
             "- disk-full: only root can mount disks",
             "## Found and mended\n\nOne thing.",
