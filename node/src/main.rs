@@ -8,7 +8,8 @@
 //! - [`adapters`]: the crates below know each other only by traits; here they are put together;
 //! - [`logging`]: lines that say where the node stands, and never wait for their reader;
 //! - [`demo`]: three nodes, a simulator and a story, on this machine;
-//! - `failpoints`: in builds for tests only, crash points that can be set from outside.
+//! - `failpoints`: in builds for tests only, crash points that can be set from outside;
+//! - `zoo`: in builds for tests only, a deliberate bug that the node carries.
 
 mod adapters;
 mod cli;
@@ -19,6 +20,8 @@ mod duties;
 mod failpoints;
 mod logging;
 mod run;
+#[cfg(feature = "zoo")]
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -39,5 +42,7 @@ fn main() -> ExitCode {
 fn tried() -> anyhow::Result<ExitCode> {
     #[cfg(feature = "failpoints")]
     failpoints::set_up()?;
+    #[cfg(feature = "zoo")]
+    zoo::set_up()?;
     cli::Cli::parse().command.run()
 }

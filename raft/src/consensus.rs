@@ -73,6 +73,10 @@ impl Consensus {
         command: Command,
         deadline: Duration,
     ) -> Result<Outcome, ProposeError> {
+        #[cfg(feature = "zoo")]
+        if crate::zoo::is_without_fence() {
+            return self.submit(command, Origin::Caller, deadline).await;
+        }
         self.submit(command, Origin::Duty { term }, deadline).await
     }
 
@@ -192,6 +196,10 @@ impl Consensus {
     /// A leader that has not heard of a quorum for as long as one round may take: another may lead by now, and who asks here is better served
     /// there.
     fn has_lost_quorum(&self) -> bool {
+        #[cfg(feature = "zoo")]
+        if crate::zoo::is_without_fence() {
+            return false;
+        }
         let leads = self.node().view.borrow().leading.is_some();
         let lost = |age| age >= self.node().round_deadline();
         leads && self.quorum_contact().is_some_and(lost)
@@ -224,6 +232,8 @@ impl Consensus {
         deadline: Duration,
     ) -> Result<ReadPoint, ReadError> {
         self.node().counters.reads.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "zoo")]
+        let consistency = crate::zoo::as_served(consistency);
         let until = Instant::now() + deadline;
         match consistency {
             Consistency::Linearizable => {

@@ -47,6 +47,8 @@ mod storage_suite;
 mod types;
 #[cfg(test)]
 mod wire_tests;
+#[cfg(feature = "zoo")]
+mod zoo;
 
 pub use clock::{Clock, SystemClock};
 pub use compare::StateDifference;

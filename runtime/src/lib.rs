@@ -10,6 +10,8 @@
 pub mod random;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+#[cfg(feature = "zoo")]
+pub mod zoo;
 
 #[cfg(not(feature = "simulation"))]
 pub use tokio::{

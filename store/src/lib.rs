@@ -39,7 +39,11 @@ mod ring;
 pub mod store;
 pub mod view;
 pub mod watch;
+#[cfg(feature = "zoo")]
+mod zoo;
 
+#[cfg(feature = "zoo")]
+pub use blox_runtime::zoo::{Bug, carried, let_loose};
 pub use engine::FileSizes;
 pub use feature_level::FeatureLevel;
 pub use hashes::{HASH_INTERVAL_ENTRIES, HashPoint};

@@ -159,6 +159,8 @@ impl Ring {
 
     /// Takes in the changes of whole revisions, in order.
     pub fn push(&mut self, changes: Vec<Arc<RingChange>>) {
+        #[cfg(feature = "zoo")]
+        let changes = crate::zoo::not_told_early(changes, self.last);
         for change in changes {
             debug_assert!(
                 change.revision == self.last || change.revision == self.last + 1,

@@ -1,6 +1,8 @@
 //! The store of one node: opened once, applied to by consensus, read by everyone.
 
 mod anew;
+#[cfg(feature = "zoo")]
+mod zoo;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -341,6 +343,8 @@ impl Store {
         let mut outcomes = Vec::with_capacity(entries.len());
         while let Some(rest) = entries.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
             let applied = apply::apply(&*writer.engine, writer.position.clone(), rest, self.inner.known_level)?;
+            #[cfg(feature = "zoo")]
+            crate::zoo::write_position_apart(&*writer.engine, &applied.batch)?;
             if let Err(error) = writer.engine.write(&applied.batch) {
                 writer.failed = true;
                 return Err(error);
@@ -563,6 +567,8 @@ impl Store {
                 (Arc::new(engine) as Arc<dyn Engine>, meta)
             }
         };
+        #[cfg(feature = "zoo")]
+        crate::zoo::leave_out_half(&*engine)?;
         let position = position(&*engine)?;
         self.inner.hashes.lock().clear();
         self.inner

@@ -113,6 +113,8 @@ pub struct Watcher {
     delivered: Revision,
     /// The ring's epoch `delivered` belongs to.
     epoch: u64,
+    #[cfg(feature = "zoo")]
+    was_at_head: bool,
 }
 
 impl Watcher {
@@ -127,6 +129,8 @@ impl Watcher {
                 if asked < oldest {
                     return Err(WatchEnd::Compacted { asked, oldest });
                 }
+                #[cfg(feature = "zoo")]
+                let asked = crate::zoo::resumed_from(asked);
                 asked.saturating_sub(1)
             }
         };
@@ -137,6 +141,8 @@ impl Watcher {
             prefix: request.prefix,
             delivered,
             epoch,
+            #[cfg(feature = "zoo")]
+            was_at_head: false,
         })
     }
 
@@ -147,6 +153,8 @@ impl Watcher {
             // Marked as seen before the ring is looked at: what comes in between wakes us again.
             self.progress.borrow_and_update();
             let current = self.current()?;
+            #[cfg(feature = "zoo")]
+            crate::zoo::drop_what_lags(&mut self.was_at_head, &mut self.delivered, current);
             if self.delivered >= current {
                 self.progress
                     .changed()

@@ -18,6 +18,8 @@ mod receive;
 #[cfg(test)]
 mod tests;
 mod watermark;
+#[cfg(feature = "zoo")]
+mod zoo;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -91,6 +91,8 @@ impl Feed {
                 Ok(messages) => {
                     failures.recovered(self.source.name(), number);
                     self.busy.notify_waiters();
+                    #[cfg(feature = "zoo")]
+                    self.delete_early(&messages).await;
                     let received = self.note(messages, reserved);
                     self.pending.lock().poll_ends(poll, PollEnd::Messages);
                     self.take_in(received, units, deletions).await?;

@@ -70,6 +70,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    #[cfg(feature = "zoo")]
+    crate::zoo::warn();
     let outcome = run_to_end(run::node(
         loaded.config,
         position,

@@ -20,6 +20,8 @@ const OTHER_VARIABLES: &[&str] = &[
     crate::failpoints::LISTEN_VARIABLE,
     #[cfg(feature = "failpoints")]
     crate::failpoints::KNOWN_LEVEL_VARIABLE,
+    #[cfg(feature = "zoo")]
+    crate::zoo::VARIABLE,
 ];
 
 /// One key.

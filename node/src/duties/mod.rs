@@ -219,6 +219,8 @@ impl Duties {
     async fn leadership_over(&self, term: u64, mut leadership: watch::Receiver<Leadership>) {
         let patience = self.election_max * QUORUM_ELECTIONS_MAX;
         let leads = Leadership::Leader { term };
+        #[cfg(feature = "zoo")]
+        crate::zoo::outlive(term, leadership.clone()).await;
         loop {
             let over = leadership.wait_for(|now| *now != leads);
             if tokio::time::timeout(Duration::from_millis(QUORUM_CHECK_MS), over)

@@ -209,10 +209,112 @@ fn no_release_has_crash_points() {
         "nothing is on by default"
     );
     assert!(read("node/src/failpoints.rs").contains("#[cfg(not(debug_assertions))]\ncompile_error!"));
-    assert!(
-        !read("Cargo.toml").contains("debug-assertions"),
+    assert_eq!(
+        profiles_with_debug_assertions(&read("Cargo.toml")),
+        ["zoo"],
         "a release has none, and so cannot compile the feature"
     );
+}
+
+/// Profiles of a manifest that have debug assertions although they need not.
+fn profiles_with_debug_assertions(manifest: &str) -> Vec<String> {
+    let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
+    let profiles = manifest["profile"].as_table().expect("the workspace has profiles");
+    let has = |profile: &toml::Value| profile.get("debug-assertions") == Some(&toml::Value::Boolean(true));
+    let with = profiles.iter().filter(|(_, profile)| has(profile));
+    with.map(|(name, _)| name.clone()).collect()
+}
+
+/// Crates that can carry bugs of the zoo.
+const ZOO: [&str; 6] = ["runtime", "store", "raft", "ecs", "scheduler", "node"];
+
+/// No release has bugs of the zoo: the feature is on nowhere by default, only its own profile compiles it, and only `make zoo` asks for it.
+#[test]
+fn no_release_has_the_zoo() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).expect("a file of the workspace can be read");
+    for folder in ZOO {
+        let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().expect("TOML");
+        let default = manifest["features"].get("default").map(toml::Value::to_string);
+        assert!(!default.unwrap_or_default().contains("zoo"), "{folder}");
+    }
+    for path in ["runtime/src/zoo.rs", "node/src/zoo.rs"] {
+        assert!(
+            read(path).contains("#[cfg(not(debug_assertions))]\ncompile_error!"),
+            "{path}"
+        );
+    }
+    let makefile = read("Makefile");
+    let asks = makefile
+        .lines()
+        .filter(|line| line.contains("features") && line.contains("zoo"));
+    assert_eq!(
+        asks.collect::<Vec<_>>(),
+        ["\tcargo build --locked --profile zoo -p blox-node --features zoo"]
+    );
+    for path in [
+        "deploy/Dockerfile",
+        "deploy/Dockerfile.packed",
+        "deploy/image.sh",
+        "docker-compose.yml",
+    ] {
+        assert!(!read(path).contains("zoo"), "{path}");
+    }
+}
+
+/// Lines of code that name the zoo and are not behind its feature: by the attribute on the line before.
+fn outside_the_zoo(text: &str) -> Vec<&str> {
+    const FEATURE: &str = "#[cfg(feature = \"zoo\")]";
+    let code = |line: &str| line.split("//").next().unwrap_or_default().trim().to_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut outside = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let is_behind = number > 0 && code(lines[number - 1]) == FEATURE;
+        if code(line).contains("zoo") && code(line) != FEATURE && !is_behind {
+            outside.push(*line);
+        }
+    }
+    outside
+}
+
+/// Whoever reads the code sees at each place what is of the zoo; what needs more than a line stands in a file of that name.
+#[test]
+fn the_zoo_is_behind_its_feature() {
+    for folder in ZOO.into_iter().chain(["api", "simulator"]) {
+        for (path, text) in sources(folder) {
+            let outside = outside_the_zoo(&text);
+            let own = path.ends_with("zoo.rs");
+            assert!(own || outside.is_empty(), "{}: {outside:?}", path.display());
+        }
+    }
+    assert_eq!(
+        outside_the_zoo("#[cfg(feature = \"zoo\")]\nmod zoo;\n// a zoo\nfn a() {}").len(),
+        0
+    );
+    assert_eq!(
+        outside_the_zoo("fn a() {}\nmod zoo;\n#[cfg(feature = \"zoo\")]\nzoo::a();\nzoo::b();").len(),
+        2
+    );
+}
+
+/// The failure tests know the same bugs as the nodes: they depend on none of these crates.
+#[test]
+fn the_zoo_has_one_list() {
+    let read = |path: &str| fs::read_to_string(workspace().join(path)).expect("a file of the workspace can be read");
+    let quoted = |text: &str, before: &str| -> BTreeSet<String> {
+        let parts = text.split(before).skip(1);
+        parts
+            .filter_map(|part| part.split('"').next().map(str::to_owned))
+            .collect()
+    };
+    let of_nodes = read("runtime/src/zoo.rs");
+    let words = of_nodes
+        .split("pub fn word")
+        .nth(1)
+        .and_then(|rest| rest.split("pub fn title").next());
+    let nodes = quoted(words.expect("bugs have words"), "=> \"");
+    let tests = quoted(&read("jepsen-tests/src/suite/zoo/exhibits.rs"), "        bug: \"");
+    assert_eq!(nodes.len(), 12, "{nodes:?}");
+    assert_eq!(nodes, tests);
 }
 
 /// A source without its tests.

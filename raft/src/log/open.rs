@@ -85,6 +85,10 @@ fn options() -> Options {
 
 /// Whoever gave this node an entry had its vote first, in that term or a later one; only what a cluster begins with precedes all votes.
 fn check_vote(vote: Option<&Vote>, last: Option<LogId>) -> Result<(), String> {
+    #[cfg(feature = "zoo")]
+    if crate::zoo::saves_no_vote() {
+        return Ok(());
+    }
     let Some(last) = last.filter(|last| last.index > 0) else {
         return Ok(());
     };
@@ -197,6 +201,8 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
         sizes.add(index, record::size(&entry));
         entries = Some((entries.map_or(index, |(first, _)| first), entry.log_id));
     }
+    #[cfg(feature = "zoo")]
+    let vote = crate::zoo::vote_of_log(vote, entries.map(|(_, last)| last).or(purged));
     check_vote(vote.as_ref(), entries.map(|(_, last)| last)).map_err(lost)?;
     tracing::info!(
         ?purged,

@@ -219,6 +219,8 @@ async fn write(node: &Node, leading: &Leading, mut commands: Vec<Bytes>) -> Answ
         elapsed_ms: leading.elapsed_ms(node.clock.as_ref()),
         commands,
     };
+    #[cfg(feature = "zoo")]
+    let _under_way = crate::zoo::tell_early(node, &entry);
     let (responder, outcome) = ProgressResponder::complete_only();
     engine
         .raft

@@ -1,5 +1,8 @@
 //! Launching: intents, calls, outcomes.
 
+#[cfg(feature = "zoo")]
+mod zoo;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -63,6 +66,10 @@ impl Executor {
             "launch {}",
             intended.first().map_or("none", |first| first.launch.as_str())
         );
+        #[cfg(feature = "zoo")]
+        if zoo::launches_early() {
+            return self.launch_early(&order, &request_id, intended, deadline).await;
+        }
         let intents = intended.iter().map(|launch| intent(&order, launch, deadline)).collect();
         let operation = Operation::IntendLaunches(IntendLaunches { intents });
         fail::fail_point!("scheduler::before-intent");

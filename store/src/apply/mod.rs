@@ -148,6 +148,12 @@ fn apply_command(
         wall_time_ms,
     });
     let current = transaction.position.session;
+    #[cfg(feature = "zoo")]
+    crate::zoo::lift_fence(&mut command, current);
+    #[cfg(feature = "zoo")]
+    if blox_runtime::zoo::carries(blox_runtime::zoo::Bug::KeyIgnored) {
+        command.idempotency = None;
+    }
     let mut outcome = if command.session != 0 && command.session != current {
         refusal(
             RefusalCode::StaleSession,

@@ -22,6 +22,8 @@ pub(super) fn intend(transaction: &mut Transaction<'_>, command: &IntendLaunches
         let key = Key::launch(&intent.environment_id, &intent.instance_arn);
         if may_intend(transaction, &environments, intent, &key)? {
             let launch = intended(transaction, intent);
+            #[cfg(feature = "zoo")]
+            let launch = crate::zoo::intended_late(launch);
             transaction.put(&key, Body::Launch(launch), None)?;
             taken.push(intent.launch_id.clone());
         }
