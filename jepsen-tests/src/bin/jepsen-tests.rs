@@ -48,6 +48,8 @@ enum Verb {
     Check(Check),
     /// Writes a run's registers and lists as EDN, for Knossos and elle-cli.
     Edn(Edn),
+    /// Nodes with deliberate bugs: whether the runs that are to catch them do.
+    Zoo(Zoo),
     /// Holds packets in the network namespace that it is started in.
     #[command(hide = true)]
     Relay(relay::Order),
@@ -137,6 +139,34 @@ struct Edn {
     to: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Zoo {
+    /// Which bugs, by their words; `all` is every one.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    bug: Vec<String>,
+    /// A bug may take so many runs.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    runs: u64,
+    /// Of the first of them; the others follow.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The same runs are not done without the bugs.
+    #[arg(long)]
+    without_control: bool,
+    /// Times are allowed so many times as long.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
+    /// The shipped compose file.
+    #[arg(long, default_value = "docker-compose.yml")]
+    compose_file: PathBuf,
+    /// The image of nodes that can carry bugs; `make zoo` makes it.
+    #[arg(long, default_value = "blox:zoo")]
+    image: String,
+    /// Its runs, and its state, from which it goes on.
+    #[arg(long, default_value = "target/jepsen/zoo")]
+    out: PathBuf,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Model {
     /// Linearizable keys with revisions.
@@ -166,6 +196,7 @@ async fn main() -> ExitCode {
         Verb::Edn(arguments) => edn(&arguments),
         Verb::Relay(order) => relay::run(order).await.map(|()| VALID).map_err(Into::into),
         Verb::LossyDisk(arguments) => lossy_disk(arguments).await,
+        Verb::Zoo(arguments) => zoo(arguments).await,
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -247,6 +278,7 @@ fn plan(usual: &Usual, folder: PathBuf) -> anyhow::Result<Plan> {
         per_second: usual.rate,
         seed: usual.seed.unwrap_or_else(|| rand::random::<u32>().into()),
         patience: usual.patience,
+        settings: Vec::new(),
     })
 }
 
@@ -342,6 +374,52 @@ async fn lossy_disk(arguments: LossyDisk) -> anyhow::Result<u8> {
     };
     lossy::serve(&arguments.backing, &arguments.mount, &arguments.control, durability).await?;
     Ok(VALID)
+}
+
+async fn zoo(arguments: Zoo) -> anyhow::Result<u8> {
+    let usual = Usual {
+        workload: Vec::new(),
+        nemesis: Vec::new(),
+        time: Duration::ZERO,
+        rate: 1,
+        seed: Some(arguments.seed),
+        patience: arguments.patience,
+        compose_file: arguments.compose_file,
+        overrides: Vec::new(),
+        image: arguments.image,
+    };
+    let asked = suite::zoo::Zoo {
+        usual: plan(&usual, arguments.out.clone())?,
+        exhibits: exhibits(&arguments.bug)?,
+        runs: arguments.runs,
+        control: !arguments.without_control,
+        folder: arguments.out,
+    };
+    ready(&asked.usual).await?;
+    clean_up_after_panic(&asked.usual);
+    let told = |bug: &str, judgement: &Judgement| tell(judgement, &asked.folder.join(bug));
+    let state = tokio::select! {
+        state = suite::zoo::zoo(&asked, told) => state?,
+        stopped = interrupted() => return stopped,
+    };
+    println!("\n{}", suite::zoo::table(&state));
+    Ok(if suite::zoo::is_whole(&state, &asked.exhibits) {
+        VALID
+    } else {
+        INVALID
+    })
+}
+
+fn exhibits(words: &[String]) -> Result<Vec<&'static suite::zoo::Exhibit>, Usage> {
+    if words.iter().any(|word| word == "all") {
+        return Ok(suite::zoo::EXHIBITS.iter().collect());
+    }
+    let known = || suite::zoo::EXHIBITS.each_ref().map(|exhibit| exhibit.bug).join(", ");
+    let found = words.iter().map(|word| {
+        let missing = || Usage(format!("there is no bug `{word}`; there are {}", known()));
+        suite::zoo::Exhibit::of(word).ok_or_else(missing)
+    });
+    found.collect()
 }
 
 fn tell(judgement: &Judgement, folder: &Path) {

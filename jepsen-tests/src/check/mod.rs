@@ -12,6 +12,7 @@
 //! | [`idempotent`] | a write said many times is applied once and answered alike |
 //! | [`watch`] | ordered, unique, atomic, reliable, resumable, bookmarkable |
 //! | [`ingest`], [`daemon`] | events of ECS arrive, tasks are started once |
+//! | [`sessions`] | what a deposed leader still sends changes nothing |
 //! | [`queries`] | lists are equal on all nodes at one revision |
 //! | [`availability`], [`crash`], [`always`] | what a fault cost, that no node panicked, that the run proved anything at all |
 //!
@@ -31,6 +32,7 @@ pub mod idempotent;
 pub mod ingest;
 pub mod linear;
 pub mod queries;
+pub mod sessions;
 pub mod set;
 pub mod stale;
 pub mod verdict;

@@ -98,6 +98,11 @@ impl Folder {
         self.path.join("campaign.json")
     }
 
+    /// Of the zoo: what caught which bug.
+    pub fn zoo(&self) -> PathBuf {
+        self.path.join("zoo.json")
+    }
+
     /// What differs from the shipped compose file in this run.
     pub fn overrides(&self) -> PathBuf {
         self.path.join("compose.override.yml")

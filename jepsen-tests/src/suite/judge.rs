@@ -15,7 +15,7 @@ use super::{crashes, lives};
 use crate::check::faults::{self, Fault};
 use crate::check::history::History;
 use crate::check::{self, Findings, Verdict};
-use crate::check::{always, append, availability, committed, idempotent, linear, queries, set, stale};
+use crate::check::{always, append, availability, committed, idempotent, linear, queries, sessions, set, stale};
 use crate::clock::{ms, ns};
 use crate::compare::Change;
 use crate::compose::SERVICES;
@@ -139,6 +139,7 @@ pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
     if let Some(truth) = &files.truth {
         judgement.add("all nodes tell one history", one_history(truth));
         judgement.add("writes are as committed", as_committed(&files, truth));
+        judgement.add("sessions never go back", sessions::check(&truth.sessions));
     }
     judgement.add("faults had their effect", faults_had_effect(&files));
     if files

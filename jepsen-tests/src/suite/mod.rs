@@ -30,6 +30,7 @@ mod stage;
 mod state;
 mod sweep;
 mod truth;
+pub mod zoo;
 
 pub use campaign::{Campaign, CampaignError, Part, Told, campaign};
 pub use collect::CollectError;

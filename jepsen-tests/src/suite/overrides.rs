@@ -58,6 +58,13 @@ pub fn settings(seed: u64, needs: Needs) -> Settings {
     settings
 }
 
+/// The same with some that are given, which count before those of the same name.
+pub fn with(mut settings: Settings, given: &Settings) -> Settings {
+    settings.retain(|(name, _)| !given.iter().any(|(other, _)| other == name));
+    settings.extend(given.iter().cloned());
+    settings
+}
+
 /// A compose file over the shipped one; `volumes`: where the nodes' volumes are, unless where Docker puts them.
 pub fn compose_file(settings: &Settings, volumes: Option<&str>, clocks: Option<&Clocks>) -> String {
     let mut services = String::new();
@@ -94,6 +101,17 @@ mod tests {
         };
         assert_eq!(settings(9, needs), settings(9, needs));
         assert!(settings(9, needs).len() >= 2);
+    }
+
+    /// What is given counts, once.
+    #[test]
+    fn what_is_given_counts() {
+        let drawn = vec![("BLOX_X", "1".to_owned()), ("BLOX_Y", "2".to_owned())];
+        let given = vec![("BLOX_X", "3".to_owned())];
+        assert_eq!(
+            with(drawn, &given),
+            [("BLOX_Y", "2".to_owned()), ("BLOX_X", "3".to_owned())]
+        );
     }
 
     /// Every node gets them; without any the file only has more of the logs kept.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::overrides::Settings;
 use super::rhythm::Rhythm;
 use super::schedule::{Schedule, Wanted};
 use crate::workload::Workload;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub seed: u64,
     /// Times are allowed so many times as long: for builds without optimisation and busy machines.
     pub patience: u32,
+    /// Settings of the nodes, beside and before those that the seed draws; all stand in `plan.json`.
+    pub settings: Settings,
 }
 
 impl Plan {

@@ -77,7 +77,7 @@ pub async fn run(plan: &Plan, screen: Screen, clock: Clock) -> Result<Judgement,
         long_logs: any(|fault| fault.nemesis == Nemesis::LogBlock),
         clocks: any(|fault| fault.nemesis.needs_clocks()),
     };
-    let settings = overrides::settings(plan.seed, needs);
+    let settings = overrides::with(overrides::settings(plan.seed, needs), &plan.settings);
     let planned = planned(plan, &schedule, &skipped, &settings);
     folder.write(&folder.plan(), format!("{planned:#}\n"))?;
     let disks = match needs.disk {

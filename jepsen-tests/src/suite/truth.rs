@@ -2,7 +2,7 @@
 //! against it; and all nodes must tell the same.
 //!
 //! `changes.jsonl` is that of the first node: a head `{"node","from","until"}`, then a line a change,
-//! `{"revision","identity","kind","key"?,"value"?,"arn"?,"version"?,"time_ms"?}`. Of the other nodes only revision and identity are kept.
+//! `{"revision","identity","kind","key"?,"value"?,"arn"?,"version"?,"time_ms"?,"session"?}`. Of the other nodes only revision and identity are kept.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,6 +15,7 @@ use super::base64;
 use super::folder::{Folder, FolderError};
 use crate::check::changes::{Change as KeyChange, Changes};
 use crate::check::ingest::Shown;
+use crate::check::sessions::{Mark, session_of};
 use crate::client::Node;
 use crate::compare::Change;
 use crate::observe::NotInTime;
@@ -47,6 +48,8 @@ pub struct Truth {
     pub until: u64,
     /// Of tasks and instances.
     pub shown: Vec<Shown>,
+    /// Of leaders' duties.
+    pub sessions: Vec<Mark>,
     /// What the other nodes tell of everything, by their names.
     pub others: Vec<(String, Vec<Change>)>,
 }
@@ -168,6 +171,10 @@ fn kept(line: &[u8], change: Change) -> Value {
         }
         _ => {}
     }
+    let text = |name: &str| event[name].as_str().unwrap_or_default();
+    if let Some(session) = session_of(text("actor"), text("request_id")) {
+        kept["session"] = json!(session);
+    }
     kept
 }
 
@@ -204,6 +211,7 @@ pub fn read(folder: &Folder, nodes: &[String]) -> Result<Truth, FolderError> {
         from,
         until,
         shown: lines.iter().filter_map(shown_of).collect(),
+        sessions: lines.iter().filter_map(mark_of).collect(),
         others,
     };
     Ok(truth)
@@ -225,6 +233,13 @@ fn change_of(line: &Value) -> Option<Change> {
     Some(Change {
         revision: line["revision"].as_u64()?,
         identity: u64::from_str_radix(line["identity"].as_str()?, 16).ok()?,
+    })
+}
+
+fn mark_of(line: &Value) -> Option<Mark> {
+    Some(Mark {
+        revision: line["revision"].as_u64()?,
+        session: line["session"].as_u64()?,
     })
 }
 
@@ -258,8 +273,9 @@ mod tests {
         assert_eq!(change_of(&line), Some(parsed(put)));
         let deleted = put.replace("PUT", "DELETE");
         assert_eq!(kept(deleted.as_bytes(), parsed(&deleted))["value"], Value::Null);
-        let task =
-            r#"{"type":"PUT","revision":9,"kind":"task","arn":"a","object":{"document":{"version":4}},"time_ms":5}"#;
+        let task = r#"{"type":"PUT","revision":9,"kind":"task","arn":"a","object":{"document":{"version":4}},"time_ms":5,"actor":"feed","request_id":"feed-m-3-8"}"#;
+        let mark = mark_of(&kept(task.as_bytes(), parsed(task))).expect("a duty's");
+        assert_eq!((mark.revision, mark.session), (9, 3));
         let shown = shown_of(&kept(task.as_bytes(), parsed(task))).expect("a record");
         assert_eq!(
             (shown.version, shown.proposed_ms, shown.revision),
