@@ -102,6 +102,7 @@ jepsen: prerequisites ## Breaks clusters in containers again and again under loa
 .PHONY: zoo
 zoo: prerequisites ## Gives nodes twelve deliberate bugs, one after the other, and shows that the failure tests catch each
 	@scripts/prerequisites.sh failover
+	cargo test --locked --quiet -p blox-runtime --features zoo
 	cargo build --locked --profile zoo -p blox-node --features zoo
 	@BLOX_BINARY=$(TARGET)/zoo/blox BLOX_IMAGE=blox:zoo deploy/image.sh
 	@cargo run --quiet --locked --release --bin jepsen-tests -- zoo $(ZOO_FLAGS)
@@ -110,6 +111,7 @@ zoo: prerequisites ## Gives nodes twelve deliberate bugs, one after the other, a
 lint: prerequisites ## Formatting, clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --features $(TEST_FEATURES) -- -D warnings
+	cargo clippy --locked --workspace --features $(TEST_FEATURES),blox-node/zoo -- -D warnings
 	cargo fmt --check --manifest-path simulation/Cargo.toml
 	@cp Cargo.lock simulation/Cargo.lock
 	cargo clippy $(SIMULATION) --all-targets -- -D warnings

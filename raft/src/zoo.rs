@@ -39,7 +39,7 @@ pub(crate) fn vote_of_log(saved: Option<Vote>, last: Option<LogId>) -> Option<Vo
     Some(Vote::new(term_before, 0))
 }
 
-/// `no-fence`: what a duty proposes is everybody's, and a leader without a quorum goes on.
+/// `no-fence`: what a duty proposes is everybody's, nobody asks whether this node leads, and a leader without a quorum goes on.
 pub(crate) fn is_without_fence() -> bool {
     carries(Bug::NoFence)
 }

@@ -397,7 +397,7 @@ async fn zoo(arguments: Zoo) -> anyhow::Result<u8> {
     };
     ready(&asked.usual).await?;
     clean_up_after_panic(&asked.usual);
-    let told = |bug: &str, judgement: &Judgement| tell(judgement, &asked.folder.join(bug));
+    let told = |folder: &Path, judgement: &Judgement| tell(judgement, folder);
     let state = tokio::select! {
         state = suite::zoo::zoo(&asked, told) => state?,
         stopped = interrupted() => return stopped,

@@ -4,7 +4,7 @@
 mod exhibits;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ pub enum ZooError {
 }
 
 /// Runs every bug until it is caught, and the same without it; the state, as it stands in `zoo.json`.
-pub async fn zoo(asked: &Zoo, told: impl Fn(&str, &Judgement)) -> Result<Value, ZooError> {
+pub async fn zoo(asked: &Zoo, told: impl Fn(&Path, &Judgement)) -> Result<Value, ZooError> {
     let folder = Folder::open(&asked.folder);
     let mut state = match folder.zoo().exists() {
         true => folder.read_json(&folder.zoo())?,
@@ -99,7 +99,7 @@ pub fn is_whole(state: &Value, exhibits: &[&Exhibit]) -> bool {
     })
 }
 
-async fn until_caught(asked: &Zoo, exhibit: &Exhibit, told: &impl Fn(&str, &Judgement)) -> Result<Value, ZooError> {
+async fn until_caught(asked: &Zoo, exhibit: &Exhibit, told: &impl Fn(&Path, &Judgement)) -> Result<Value, ZooError> {
     let mut entry = exhibit.to_json();
     entry["caught"] = json!(false);
     let mut tries = Vec::new();
@@ -136,7 +136,7 @@ async fn control(
     asked: &Zoo,
     exhibit: &Exhibit,
     entry: &Value,
-    told: &impl Fn(&str, &Judgement),
+    told: &impl Fn(&Path, &Judgement),
 ) -> Result<Value, ZooError> {
     let seed = entry["seed"].as_u64().unwrap_or(asked.usual.seed);
     let (judgement, took_s) = run_one(asked, exhibit, seed, false, told).await?;
@@ -149,7 +149,7 @@ async fn run_one(
     exhibit: &Exhibit,
     seed: u64,
     with_bug: bool,
-    told: &impl Fn(&str, &Judgement),
+    told: &impl Fn(&Path, &Judgement),
 ) -> Result<(Judgement, f64), ZooError> {
     let name = if with_bug { exhibit.bug } else { "none" };
     let kind = if with_bug { "seed" } else { "control" };
@@ -176,7 +176,7 @@ async fn run_one(
             seed,
             source,
         })?;
-    told(name, &judgement);
+    told(&plan.folder, &judgement);
     if with_bug {
         carried(&Folder::open(&plan.folder), exhibit)?;
     }

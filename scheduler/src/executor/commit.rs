@@ -120,10 +120,6 @@ impl Executor {
     /// Confirms that this node leads; the answer is the moment until which a call that relies on it may be sent. An executor that ends makes
     /// no more calls.
     pub(super) async fn may_call_until(&self) -> Result<Instant, String> {
-        #[cfg(feature = "zoo")]
-        if blox_runtime::zoo::carries(blox_runtime::zoo::Bug::NoFence) {
-            return Ok(Instant::now() + Duration::from_millis(self.limits.leader_check_age_ms));
-        }
         let within = Duration::from_millis(self.limits.leader_check_wait_ms);
         let asked_at = tokio::select! {
             biased;
