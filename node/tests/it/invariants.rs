@@ -250,9 +250,9 @@ fn no_release_has_the_zoo() {
     assert_eq!(
         asks.collect::<Vec<_>>(),
         [
-            "\tcargo clippy --locked --workspace --features $(TEST_FEATURES),blox-node/zoo -- -D warnings",
             "\tcargo test --locked --quiet -p blox-runtime --features zoo",
             "\tcargo build --locked --profile zoo -p blox-node --features zoo",
+            "\tcargo clippy --locked --workspace --features $(TEST_FEATURES),blox-node/zoo -- -D warnings",
         ]
     );
     for path in [
