@@ -57,6 +57,21 @@ impl Start {
     }
 }
 
+/// A span in which ListTasks lagged, by ECS's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// From when on, milliseconds.
+    pub from_ms: u64,
+    /// Until when, milliseconds.
+    pub until_ms: u64,
+    /// It showed what was so long ago, milliseconds.
+    pub by_ms: u64,
+}
+
+/// Less lag than this explains no double, milliseconds: that a list is empty is believed only [`LATE_MS`] after the call's deadline, and a call that
+/// takes effect later than its deadline is some seconds late at most.
+pub const LAG_MS_MIN: u64 = 45_000;
+
 /// An instance that is to have a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
@@ -75,11 +90,13 @@ pub struct Record {
     pub tasks: Vec<Task>,
     /// All that had an effect, in order.
     pub starts: Vec<Start>,
-    /// When ListTasks lagged, milliseconds.
-    pub lags: Vec<Range<u64>>,
+    /// When ListTasks lagged.
+    pub lags: Vec<Lag>,
+    /// When other things were done to the cluster, or it recovered from them, milliseconds by ECS's clock: then nothing is owed in time.
+    pub disturbed: Vec<Range<u64>>,
     /// The most at once that ECS counted, by (instance, group).
     pub maxima: BTreeMap<(String, String), u64>,
-    /// Doubles that Blox says it has stopped; `None`: it was not asked, or has restarted since.
+    /// Doubles that Blox says it has stopped, all its processes together; `None`: they were not asked.
     pub counted: Option<u64>,
     /// The longest that one reconcile may take, milliseconds.
     pub reconcile_ms_max: u64,
@@ -94,6 +111,8 @@ pub struct Double {
     pub tasks: [String; 2],
     /// For how long both were there; `None`: they still are.
     pub lasted_ms: Option<u64>,
+    /// Something else was done to the cluster meanwhile.
+    pub disturbed: bool,
     /// Which exception of the promise explains it, for people; `None`: none.
     pub explanation: Option<String>,
 }
@@ -109,8 +128,8 @@ pub struct Judged {
 
 /// Judges a run:
 /// - each eligible instance has exactly one task in the end;
-/// - each double is explained by one of the two exceptions, ended within one reconcile, and it was the younger that was stopped;
-/// - Blox counted them all, and ECS's count of the most at once agrees with its tasks.
+/// - each double is explained by one of the two exceptions, ended within one reconcile of undisturbed time, and it was the younger that was stopped;
+/// - Blox counted all those that nothing disturbed, and ECS's count of the most at once agrees with its tasks.
 pub fn check(record: &Record) -> Judged {
     let (mut violations, mut open) = (Findings::default(), Findings::default());
     for instance in record.instances.iter().filter(|one| one.current != 1) {
@@ -149,7 +168,10 @@ pub fn check(record: &Record) -> Judged {
             ));
         }
     }
-    let stopped = doubles.iter().filter(|double| double.lasted_ms.is_some()).count() as u64;
+    let stopped = doubles
+        .iter()
+        .filter(|double| double.lasted_ms.is_some() && !double.disturbed);
+    let stopped = stopped.count() as u64;
     if let Some(counted) = record.counted.filter(|counted| *counted < stopped) {
         violations.note(format!("Blox counted {counted} doubles, there were {stopped}"));
     }
@@ -179,6 +201,7 @@ fn judge(record: &Record, older: &Task, younger: &Task, violations: &mut Finding
         (one, other) => one.or(other),
     };
     let lasted_ms = ended_ms.map(|ended_ms| ended_ms.saturating_sub(younger.created_ms));
+    let disturbed_ms = overlap_ms(&record.disturbed, younger.created_ms..ended_ms.unwrap_or(u64::MAX));
     let explanation = explain(record, older, younger);
     let what = format!(
         "{} and {} on {}, the second made at {} ms",
@@ -189,9 +212,9 @@ fn judge(record: &Record, older: &Task, younger: &Task, violations: &mut Finding
     }
     match lasted_ms {
         None => violations.note(format!("two at once to the end: {what}")),
-        Some(lasted_ms) if lasted_ms > record.reconcile_ms_max => {
+        Some(lasted_ms) if lasted_ms.saturating_sub(disturbed_ms) > record.reconcile_ms_max => {
             violations.note(format!(
-                "two at once for {lasted_ms} ms, one reconcile is {}: {what}",
+                "two at once for {lasted_ms} ms, {disturbed_ms} of them disturbed, one reconcile is {}: {what}",
                 record.reconcile_ms_max
             ));
         }
@@ -204,8 +227,22 @@ fn judge(record: &Record, older: &Task, younger: &Task, violations: &mut Finding
         instance: younger.instance.clone(),
         tasks: [older.arn.clone(), younger.arn.clone()],
         lasted_ms,
+        disturbed: disturbed_ms > 0,
         explanation,
     }
+}
+
+/// For how long one of these spans, which may overlap each other, lies within another.
+fn overlap_ms(spans: &[Range<u64>], within: Range<u64>) -> u64 {
+    let mut spans = spans.to_vec();
+    spans.sort_by_key(|span| span.start);
+    let (mut sum_ms, mut from_ms) = (0, within.start);
+    for span in spans {
+        let (start, end) = (span.start.max(from_ms), span.end.min(within.end));
+        sum_ms += end.saturating_sub(start);
+        from_ms = from_ms.max(end);
+    }
+    sum_ms
 }
 
 /// The exception under which a double falls.
@@ -223,13 +260,12 @@ fn explain(record: &Record, older: &Task, younger: &Task) -> Option<String> {
         }
     }
     let lost = first.filter(|start| start.answer_lost)?;
-    let lag = record
-        .lags
-        .iter()
-        .find(|lag| lag.start < younger.created_ms && lag.end > older.created_ms)?;
+    let hides =
+        |lag: &&Lag| lag.by_ms >= LAG_MS_MIN && lag.from_ms < younger.created_ms && lag.until_ms > older.created_ms;
+    let lag = record.lags.iter().find(hides)?;
     Some(format!(
-        "the answer of {} ms was lost, and ListTasks lagged from {} to {} ms",
-        lost.at_ms, lag.start, lag.end
+        "the answer of {} ms was lost, and ListTasks lagged by {} ms from {} to {} ms",
+        lost.at_ms, lag.by_ms, lag.from_ms, lag.until_ms
     ))
 }
 
@@ -273,11 +309,15 @@ mod tests {
         }
     }
 
-    fn lag(from_ms: u64) -> Vec<Range<u64>> {
-        std::iter::once(from_ms..95_000).collect()
+    fn lag(from_ms: u64) -> Vec<Lag> {
+        vec![Lag {
+            from_ms,
+            until_ms: 95_000,
+            by_ms: 80_000,
+        }]
     }
 
-    fn record(tasks: Vec<Task>, starts: Vec<Start>, lags: Vec<Range<u64>>) -> Record {
+    fn record(tasks: Vec<Task>, starts: Vec<Start>, lags: Vec<Lag>) -> Record {
         Record {
             instances: vec![Instance {
                 name: "i".to_owned(),
@@ -286,6 +326,7 @@ mod tests {
             tasks,
             starts,
             lags,
+            disturbed: Vec::new(),
             maxima: BTreeMap::new(),
             counted: None,
             reconcile_ms_max: 10_000,
@@ -329,7 +370,7 @@ mod tests {
         assert_eq!(judged.doubles[0].lasted_ms, Some(2_000));
         assert_eq!(
             judged.doubles[0].explanation.as_deref(),
-            Some("the answer of 100 ms was lost, and ListTasks lagged from 50 to 95000 ms")
+            Some("the answer of 100 ms was lost, and ListTasks lagged by 80000 ms from 50 to 95000 ms")
         );
         let late = record(
             vec![task("a", 100, None), task("b", 90_000, Some(92_000))],
@@ -344,6 +385,19 @@ mod tests {
         );
     }
 
+    /// While something else is done to the cluster, neither time nor counts are owed.
+    #[test]
+    fn disturbances_excuse() {
+        let mut record = lost();
+        record.tasks[1].stopped_ms = Some(103_000);
+        record.disturbed = vec![0..1, 91_000..95_000];
+        record.counted = Some(0);
+        assert_eq!(check(&record).verdict, Verdict::Valid);
+        record.disturbed.clear();
+        refuted(&check(&record).verdict, "two at once for 13000 ms");
+        refuted(&check(&record).verdict, "Blox counted 0 doubles, there were 1");
+    }
+
     /// Half an exception is none; and a double is to be mended and counted even so.
     #[test]
     fn what_is_not_promised() {
@@ -356,14 +410,21 @@ mod tests {
         refuted(&with(|one| one.lags.clear()), unexplained);
         refuted(&with(|one| one.starts[0].answer_lost = false), unexplained);
         refuted(&with(|one| one.lags = lag(91_000)), unexplained);
+        // It lagged by less than is waited for.
+        refuted(&with(|one| one.lags[0].by_ms = 30_000), unexplained);
         refuted(
             &with(|one| (one.starts[1].deadline_ms, one.lags) = (Some(30_001), Vec::new())),
             unexplained,
         );
         refuted(
             &with(|one| one.tasks[1].stopped_ms = Some(100_001)),
-            "two at once for 10001 ms, one reconcile is 10000",
+            "two at once for 10001 ms, 0 of them disturbed, one reconcile is 10000",
         );
+        let disturbed = |one: &mut Record| {
+            one.tasks[1].stopped_ms = Some(106_000);
+            one.disturbed = vec![89_000..93_000, 92_000..94_000, 105_999..200_000];
+        };
+        refuted(&with(disturbed), "two at once for 16000 ms, 4001 of them disturbed");
         refuted(&with(|one| one.tasks[1].stopped_ms = None), "two at once to the end");
         refuted(
             &with(|one| (one.tasks[0].stopped_ms, one.tasks[1].stopped_ms) = (Some(92_000), None)),

@@ -136,6 +136,11 @@ impl Folder {
         self.path.join("ecs").join("memory.json")
     }
 
+    /// When ListTasks of the simulated ECS lagged, and by how much.
+    pub fn ecs_lags(&self) -> PathBuf {
+        self.path.join("ecs").join("lags.json")
+    }
+
     /// What lists of tasks and instances showed to a client of the ingest workload.
     pub fn ecs_reads(&self, number: usize) -> PathBuf {
         self.path.join("ecs").join(format!("reads-{number}.jsonl"))

@@ -1,24 +1,24 @@
 //! The verdict on a run, from the files of its folder alone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::fault_records::{self, FaultRecord};
+use super::figures::figures;
+use super::files::Files;
 use super::folder::{Folder, FolderError};
 use super::judgement::Judgement;
 use super::stage::LIVE_KEYS;
-use super::truth::{self, Truth};
+use super::truth::Truth;
 use super::{crashes, lives};
-use crate::check::faults::{self, Fault};
+use crate::check::faults::Fault;
 use crate::check::history::History;
 use crate::check::{self, Findings, Verdict};
 use crate::check::{always, append, availability, committed, idempotent, linear, queries, sessions, set, stale};
-use crate::clock::{ms, ns};
+use crate::clock::ns;
 use crate::compare::Change;
-use crate::compose::SERVICES;
 use crate::nemesis::Nemesis;
 use crate::workload::{Workload, daemon, ingest, watch};
 
@@ -29,84 +29,6 @@ const CALM_NS_MIN: u64 = 10_000_000_000;
 /// In a fault that lasts so long every workload by itself must have asked something: all clients of one may wait for answers for up to seven seconds,
 /// and the slowest ones ask once a second.
 const GOES_ON: Duration = Duration::from_secs(10);
-
-/// What every check is made from.
-struct Files<'a> {
-    folder: &'a Folder,
-    history: History,
-    plan: Value,
-    end: Value,
-    faults: Vec<Fault>,
-    nodes: Vec<String>,
-    /// `None`: the run did not come so far.
-    truth: Option<Truth>,
-}
-
-impl Files<'_> {
-    fn read(folder: &Folder) -> Result<Files<'_>, FolderError> {
-        let history = folder.read_history()?;
-        let nodes: Vec<String> = SERVICES.map(str::to_owned).to_vec();
-        let truth = match folder.changes(0, &nodes[0]).exists() {
-            true => truth::read(folder, &nodes).map(Some),
-            false => Ok(None),
-        };
-        let end = folder.read_json(&folder.end())?;
-        let truth = match truth {
-            // It broke off in the middle of this: that is told by itself.
-            Err(_) if is_broken_off(&end) => None,
-            truth => truth?,
-        };
-        Ok(Files {
-            folder,
-            faults: faults::of(&history),
-            history,
-            plan: folder.read_json(&folder.plan())?,
-            end,
-            nodes,
-            truth,
-        })
-    }
-
-    fn is_broken_off(&self) -> bool {
-        is_broken_off(&self.end)
-    }
-
-    /// Why the run did not come to its end, through no fault of the cluster's.
-    fn obstacle(&self) -> Option<&str> {
-        self.end["obstacle"].as_str()
-    }
-
-    /// A verdict on what takes a whole run to be seen: where it was cut short, nothing is proven against the cluster.
-    fn on_the_whole(&self, verdict: Verdict) -> Verdict {
-        match self.obstacle() {
-            None => verdict,
-            Some(_) => verdict.of_a_part(),
-        }
-    }
-
-    /// Times are allowed so many times as long.
-    fn patience(&self) -> u64 {
-        self.plan["patience"].as_u64().unwrap_or(1).max(1)
-    }
-
-    /// What each fault has cost, up to when everything was mended.
-    fn gaps(&self) -> Vec<availability::Gap> {
-        let until_ns = self.end["heal_ns"].as_u64().unwrap_or(u64::MAX);
-        availability::gaps(&self.history, &self.faults, until_ns)
-    }
-
-    fn of(&self, workload: Workload) -> History {
-        let prefix = format!("{}/", workload.word());
-        self.history.only(|operation| operation.key.starts_with(&prefix))
-    }
-
-    fn workloads(&self) -> Vec<Workload> {
-        let words = self.plan["workloads"].as_array().into_iter().flatten();
-        words
-            .filter_map(|word| Workload::from_str(word.as_str()?, false).ok())
-            .collect()
-    }
-}
 
 /// Judges everything that the run recorded.
 pub fn judge(folder: &Folder) -> Result<Judgement, FolderError> {
@@ -184,13 +106,14 @@ fn of_workload(workload: Workload, files: &Files<'_>, judgement: &mut Judgement)
         (Workload::Daemon, _) => match files.folder.ecs().exists() {
             false => judgement.add(&name("one an instance"), unknown()),
             true => {
-                let record = daemon::record(files.folder)?;
+                let record = daemon::record(files.folder, &files.nodes, files.disturbed(), files.patience())?;
                 let judged = check::daemon::check(&record);
                 judgement.figure("starts", json!(record.starts.len()));
                 judgement.figure(
                     "starts_unanswered",
                     json!(record.starts.iter().filter(|start| start.answer_lost).count()),
                 );
+                judgement.figure("lags", json!(record.lags.len()));
                 judgement.figure("doubles", json!(judged.doubles.len()));
                 judgement.figure("doubles_told", judged.doubles.iter().map(double).collect());
                 judgement.add(&name("one an instance"), judged.verdict);
@@ -351,10 +274,6 @@ fn one_history(truth: &Truth) -> Verdict {
     findings.into()
 }
 
-fn is_broken_off(end: &Value) -> bool {
-    !end["violation"].is_null() || !end["obstacle"].is_null()
-}
-
 fn names<'a>(list: &'a Value, member: &str) -> Vec<&'a str> {
     let all = list.as_array().into_iter().flatten();
     let mut names: Vec<&str> = all.filter_map(|one| one[member].as_str()).collect();
@@ -374,40 +293,10 @@ fn whole(end: &Value) -> Verdict {
     })
 }
 
-fn figures(files: &Files<'_>) -> Map<String, Value> {
-    let mut by_function: BTreeMap<String, [u64; 3]> = BTreeMap::new();
-    for operation in &files.history.operations {
-        let workload = operation.key.split('/').next().unwrap_or_default();
-        let counts = by_function
-            .entry(format!("{workload} {}", operation.function))
-            .or_default();
-        counts[operation.outcome as usize] += 1;
-    }
-    let counts = |[ok, failed, unknown]: &[u64; 3]| json!({"ok": ok, "failed": failed, "unknown": unknown});
-    let by_function: Map<String, Value> = by_function
-        .iter()
-        .map(|(name, all)| (name.clone(), counts(all)))
-        .collect();
-    let gaps = files.gaps();
-    let spread = |spread: availability::Spread| json!({"count": spread.count, "p50_ms": ms(spread.p50_ns), "p90_ms": ms(spread.p90_ns), "p99_ms": ms(spread.p99_ns), "max_ms": ms(spread.max_ns)});
-    let pauses = availability::by_fault(&gaps).into_iter();
-    let pauses: Map<String, Value> = pauses.map(|(name, all)| (name.to_string(), spread(all))).collect();
-    let mut figures = Map::new();
-    figures.insert("operations".to_owned(), json!(files.history.operations.len()));
-    figures.insert("by_function".to_owned(), Value::Object(by_function));
-    figures.insert("pauses".to_owned(), Value::Object(pauses));
-    let gap = |gap: &availability::Gap| {
-        let target = gap.fault.target.split(' ').next().unwrap_or_default();
-        json!({"fault": &*gap.fault.name, "target": target, "pause_ms": ms(gap.pause_ns), "next_ms": gap.next_ns.map(ms)})
-    };
-    figures.insert("gaps".to_owned(), gaps.iter().map(gap).collect());
-    figures.insert("live_writes_ms".to_owned(), files.end["live_writes_ms"].clone());
-    figures
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::SERVICES;
 
     /// A folder with a history, as a run leaves it; `end`: what else was seen in the end.
     fn folder(name: &str, history: &[&str], end: &Value) -> Folder {

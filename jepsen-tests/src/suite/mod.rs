@@ -7,6 +7,8 @@ mod chart;
 pub mod collect;
 mod crashes;
 mod fault_records;
+mod figures;
+mod files;
 mod folder;
 mod goals;
 mod judge;

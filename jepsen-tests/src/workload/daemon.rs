@@ -1,6 +1,8 @@
-//! A daemon that is rolled out again and again while answers to StartTask are lost, late, or the calls themselves are: one a container instance.
+//! A daemon that is rolled out again and again while answers to StartTask are lost, late, or the calls themselves are, and ListTasks lags: one a container
+//! instance.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::ecs::Ecs;
+use super::lag::Lags;
 use super::{Site, Work, WorkloadError};
-use crate::check::daemon::{Instance, Record, Start, Task};
+use crate::check::daemon::{Instance, Lag, Record, Start, Task};
 use crate::client::Client;
 use crate::simulator::{RollOuts, SimulatorError};
 use crate::suite::{Folder, FolderError};
@@ -25,6 +28,8 @@ const HELD_MS: std::ops::Range<u64> = 200..12_000;
 const LATE_MS: std::ops::Range<u64> = 200..15_000;
 /// How long the last roll-out may take.
 const ROLLED_OUT: Duration = Duration::from_secs(150);
+/// What a node says whenever its counter of stopped doubles goes up: unlike that, it outlives the process.
+const STOPPED: &str = "a double is stopped";
 /// A double is stopped within one reconcile: the pause that compose sets, 20 s, and a pass over the fleet.
 const RECONCILE_MS_MAX: u64 = 30_000;
 
@@ -33,6 +38,7 @@ struct Daemon {
     ecs: Ecs,
     roll_outs: Option<RollOuts>,
     troubles: JoinHandle<()>,
+    lags: Lags,
 }
 
 /// The first roll-out begins at once.
@@ -44,6 +50,7 @@ pub(super) async fn begin(site: &Site) -> Result<impl Work + use<>, WorkloadErro
     Ok(Daemon {
         site: site.clone(),
         troubles: tokio::spawn(trouble(ecs.clone(), site.seed)),
+        lags: Lags::begin(&ecs, site.seed),
         ecs,
         roll_outs: Some(roll_outs),
     })
@@ -53,6 +60,7 @@ impl Work for Daemon {
     fn stop(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.troubles.abort();
+            self.lags.stop();
             // Where it does not answer, the roll-out does not end in time, and that is said.
             let _ = self.ecs.behave().await;
         })
@@ -61,6 +69,15 @@ impl Work for Daemon {
     /// The last roll-out goes over all instances.
     fn last_reads(&mut self) -> BoxFuture<'_, Result<(), WorkloadError>> {
         Box::pin(async {
+            let path = Folder::open(&self.site.folder).ecs_lags();
+            let all = self.lags.end().await;
+            let lags: Vec<Value> = all
+                .iter()
+                .map(|lag| json!({"from_ms": lag.from_ms, "until_ms": lag.until_ms, "by_ms": lag.by_ms}))
+                .collect();
+            let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            made.and_then(|()| std::fs::write(&path, json!(lags).to_string()))
+                .map_err(|source| WorkloadError::NotWritten { path, source })?;
             if let Some(roll_outs) = self.roll_outs.take() {
                 roll_outs.end(ROLLED_OUT * self.site.patience).await?;
             }
@@ -97,11 +114,50 @@ async fn trouble(ecs: Ecs, seed: u64) {
     }
 }
 
-/// The record of a run, from its files.
-pub fn record(folder: &Folder) -> Result<Record, FolderError> {
+/// The record of a run, from its files. `disturbed`: when the cluster had something else to suffer, milliseconds since 1970; `patience`: a reconcile may
+/// take so many times as long.
+pub fn record(
+    folder: &Folder,
+    nodes: &[String],
+    disturbed: Vec<Range<u64>>,
+    patience: u64,
+) -> Result<Record, FolderError> {
     let path = folder.ecs();
     let ecs = folder.read_json(&path)?;
-    of_memory(&ecs["memory"]).map_err(|why| FolderError::Wrong { path, why })
+    let record = of_memory(&ecs["memory"]).map_err(|why| FolderError::Wrong { path, why })?;
+    let mut counted = 0;
+    for node in nodes {
+        for (_, path) in folder.logs_of(node)? {
+            counted += folder
+                .read(&path)?
+                .lines()
+                .filter(|line| line.contains(STOPPED))
+                .count() as u64;
+        }
+    }
+    Ok(Record {
+        lags: lags(folder)?,
+        disturbed,
+        counted: Some(counted),
+        reconcile_ms_max: RECONCILE_MS_MAX * patience,
+        ..record
+    })
+}
+
+fn lags(folder: &Folder) -> Result<Vec<Lag>, FolderError> {
+    let path = folder.ecs_lags();
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let all = folder.read_json(&path)?;
+    let lag = |one: &Value| {
+        Some(Lag {
+            from_ms: one["from_ms"].as_u64()?,
+            until_ms: one["until_ms"].as_u64()?,
+            by_ms: one["by_ms"].as_u64()?,
+        })
+    };
+    Ok(all.as_array().into_iter().flatten().filter_map(lag).collect())
 }
 
 fn of_memory(memory: &Value) -> Result<Record, String> {
@@ -137,8 +193,6 @@ fn of_memory(memory: &Value) -> Result<Record, String> {
         tasks: tasks.filter_map(task_of).collect(),
         starts: calls.filter_map(Start::of).collect(),
         maxima,
-        reconcile_ms_max: RECONCILE_MS_MAX,
-        // ListTasks does not lag, and what Blox counts begins anew with each of its processes.
         ..Record::default()
     })
 }
@@ -172,6 +226,35 @@ fn id_of(name: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lags and counts of doubles are found in the folder, those of every life of a node.
+    #[test]
+    fn the_folder_is_read() {
+        let folder = Folder::open(std::env::temp_dir().join(format!("blox-daemon-{}", std::process::id())));
+        let state = json!({"regions": {}});
+        let ecs = json!({"memory": {"counts": {"pairs": []}, "state": state, "summary": state, "calls": []}});
+        folder.write(&folder.ecs(), ecs.to_string()).expect("writable");
+        let lags = json!([{"from_ms": 5, "until_ms": 9, "by_ms": 70_000}]);
+        folder.write(&folder.ecs_lags(), lags.to_string()).expect("writable");
+        for (log, times) in [("n-abc.log", 2), ("n-def.log", 1), ("other-abc.log", 5)] {
+            let line = "WARN n blox_scheduler::executor::stop: a double is stopped environment=e instance=i task=t\n";
+            folder
+                .write(&folder.logs().join(log), line.repeat(times))
+                .expect("writable");
+        }
+        let record = record(&folder, &["n".to_owned()], vec![1..2, 5..9], 3).expect("readable");
+        std::fs::remove_dir_all(folder.path()).expect("removable");
+        let lag = Lag {
+            from_ms: 5,
+            until_ms: 9,
+            by_ms: 70_000,
+        };
+        assert_eq!((&record.lags[..], record.counted), (&[lag][..], Some(3)));
+        assert_eq!(
+            (record.reconcile_ms_max, &record.disturbed[..]),
+            (90_000, &[1..2, 5..9][..])
+        );
+    }
 
     /// Tasks of others, instances that are not eligible, and clusters without daemons do not count.
     #[test]

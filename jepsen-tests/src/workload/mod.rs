@@ -8,6 +8,7 @@ pub mod http;
 mod idempotent;
 pub mod ingest;
 mod keys;
+mod lag;
 mod listing;
 mod queries;
 mod register;
