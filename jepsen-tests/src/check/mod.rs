@@ -11,6 +11,7 @@
 //! | [`stale`] | a stale read is old, never wrong |
 //! | [`idempotent`] | a write said many times is applied once and answered alike |
 //! | [`watch`] | ordered, unique, atomic, reliable, resumable, bookmarkable |
+//! | [`v1_stream`] | the streams of Blox 0.3's contract: in order, once, without a gap |
 //! | [`ingest`], [`daemon`] | events of ECS arrive, tasks are started once |
 //! | [`sessions`] | what a deposed leader still sends changes nothing |
 //! | [`queries`] | lists are equal on all nodes at one revision |
@@ -35,6 +36,7 @@ pub mod queries;
 pub mod sessions;
 pub mod set;
 pub mod stale;
+pub mod v1_stream;
 pub mod verdict;
 pub mod watch;
 

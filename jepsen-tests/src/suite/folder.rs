@@ -131,6 +131,11 @@ impl Folder {
         self.path.join("watch").join(format!("reader-{number:02}.jsonl"))
     }
 
+    /// What a reader of the streams of `/v1` was told.
+    pub fn v1_reader(&self, number: usize) -> PathBuf {
+        self.path.join("watch").join(format!("v1-{number:02}.jsonl"))
+    }
+
     /// The simulated ECS as it was in the end: events, calls, counts, state.
     pub fn ecs(&self) -> PathBuf {
         self.path.join("ecs").join("memory.json")

@@ -20,7 +20,7 @@ use crate::check::{always, append, availability, committed, idempotent, linear, 
 use crate::clock::ns;
 use crate::compare::Change;
 use crate::nemesis::Nemesis;
-use crate::workload::{Workload, daemon, ingest, watch};
+use crate::workload::{Workload, daemon, ingest, v1_streams, watch};
 
 /// The longest time without an acknowledged write while a majority is whole, nanoseconds.
 const PAUSE_NS_MAX: u64 = 5_000_000_000;
@@ -153,6 +153,14 @@ fn of_workload(workload: Workload, files: &Files<'_>, judgement: &mut Judgement)
                 .map(|one| one.items.len());
             judgement.figure("watch_lines", json!(told.sum::<usize>()));
             judgement.add(&name("told as committed"), check::watch::check(log, &readers));
+            for (position, (stream, _, in_arns)) in v1_streams::STREAMS.iter().enumerate() {
+                let own = truth.shown.iter().filter(|shown| shown.version.is_some());
+                let own = own.filter(|shown| shown.arn.contains(in_arns));
+                let log = own.map(|shown| (shown.revision, shown.arn.clone())).collect();
+                let readers = v1_streams::readers(files.folder, position, truth.until)?;
+                let verdict = check::v1_stream::check(&log, &readers);
+                judgement.add(&name(&format!("/v1/stream/{stream} told as committed")), verdict);
+            }
         }
         (Workload::Ingest, Some(truth)) => {
             let of_clock = |fault: &Fault| Nemesis::from_str(&fault.name, false).is_ok_and(Nemesis::needs_clocks);

@@ -14,6 +14,7 @@ mod queries;
 mod register;
 mod set;
 mod stale;
+pub mod v1_streams;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ impl Workload {
             Workload::Append => "lists that grow by compare-and-set: one order for all",
             Workload::Stale => "reads of a node's own state: old is allowed, wrong is not",
             Workload::Idempotent => "one write said many times: applied once, answered alike",
-            Workload::Watch => "16 readers that change nodes and resume: ordered, unique, gapless",
+            Workload::Watch => "19 readers that change nodes and resume, three of /v1: ordered, unique, gapless",
             Workload::Ingest => "events repeated, late, in disorder; lost answers to deletions: all there in the end",
             Workload::Daemon => "roll-outs while StartTask fails: one task an instance, never two",
             Workload::Queries => "lists of tasks and instances: equal on all nodes at one revision",

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::http::Ask;
-use super::{Crew, Site, Work, Worker, WorkloadError};
+use super::{Crew, Site, Work, Worker, WorkloadError, v1_streams};
 use crate::check::watch::{Connection, Item, Reader};
 use crate::compare::Change;
 use crate::observe::NotInTime;
@@ -64,6 +64,9 @@ pub(super) fn begin(site: &Site, per_second: u32) -> impl Work + use<> {
     let mut readers = JoinSet::new();
     for number in 0..READERS {
         readers.spawn(follow(site.clone(), number, until.subscribe()));
+    }
+    for number in 0..v1_streams::READERS {
+        readers.spawn(v1_streams::follow(site.clone(), number, until.subscribe()));
     }
     Watch {
         site: site.clone(),
