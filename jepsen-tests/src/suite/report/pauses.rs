@@ -13,7 +13,7 @@ pub(super) fn pauses(out: &mut String, all: &All<'_>) {
     out.push_str(
         "\n## Pauses for clients, by fault\n\nFrom the last acknowledged write before a fault acts to the next one, milliseconds: what a client feels that may use any \
          node, since workers on all three nodes ask all the time. Of several pauses in one fault the longest. (Not counted from the order: Docker may take a \
-         while to do as told, and until then writes go on.)\n\n\
+         while to do as told, and until then writes go on.) What takes a majority or all nodes is held for one to five seconds, and that is in its pause.\n\n\
          One fault at a time, each begun on a whole cluster:\n\n",
     );
     let alone = all.seen().filter(|fault| fault.alone);
