@@ -17,6 +17,8 @@ use crate::command::{self, CommandError};
 
 /// The nodes' services.
 pub const SERVICES: [&str; 3] = ["node-1", "node-2", "node-3"];
+/// How often a container is looked for that is being made anew.
+const TRIES: usize = 3;
 /// Seconds that a node gets to leave before it is killed: more than compose's own grace would hide a node that hangs.
 const STOP_SECONDS_MAX: &str = "30";
 /// The labels that Compose gives what it makes.
@@ -136,15 +138,23 @@ impl Compose {
 
     /// The container of a service, as it is now.
     pub async fn container(&self, service: &str) -> Result<Container, ComposeError> {
-        let ids = self.ids(service).await?;
-        let [id] = ids.as_slice() else {
-            return Err(ComposeError::NoContainer {
-                project: self.options.project.clone(),
-                service: service.to_owned(),
-                found: ids.len(),
-            });
-        };
-        self.inspect(id).await
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let ids = self.ids(service).await?;
+            let [id] = ids.as_slice() else {
+                return Err(ComposeError::NoContainer {
+                    project: self.options.project.clone(),
+                    service: service.to_owned(),
+                    found: ids.len(),
+                });
+            };
+            match self.inspect(id).await {
+                // It may have been removed between the two questions.
+                Err(ComposeError::Command(_)) if tries < TRIES => {}
+                container => return container,
+            }
+        }
     }
 
     /// A container by its id, as it is now.
