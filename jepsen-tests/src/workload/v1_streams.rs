@@ -154,6 +154,10 @@ fn reader(folder: &Folder, number: usize, until: u64) -> Result<Reader, FolderEr
     let mut connections: Vec<Connection> = Vec::new();
     for line in folder.read_lines(&folder.v1_reader(number))? {
         if let (Some(node), Some(from)) = (line["connect"].as_str(), line["from"].as_u64()) {
+            // What begins beyond the log says nothing about it, nor does what comes after that.
+            if from > until {
+                break;
+            }
             connections.push(Connection {
                 node: node.to_owned(),
                 from,
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn readers_are_read_back() {
         let folder = Folder::open(std::env::temp_dir().join(format!("blox-v1-streams-{}", std::process::id())));
-        let text = "{\"connect\":\"n\",\"from\":1}\n{\"r\":3,\"arn\":\"t\"}\n{\"r\":9,\"arn\":\"t\"}\n{\"connect\":\"o\",\"from\":4}\n{\"wrong\":\"it answers 400\"}\n";
+        let text = "{\"connect\":\"n\",\"from\":1}\n{\"r\":3,\"arn\":\"t\"}\n{\"r\":9,\"arn\":\"t\"}\n{\"connect\":\"o\",\"from\":4}\n{\"wrong\":\"it answers 400\"}\n{\"connect\":\"n\",\"from\":6}\n{\"wrong\":\"x\"}\n";
         folder.write(&folder.v1_reader(0), text).expect("writable");
         let (tasks, instances) = (readers(&folder, 0, 5), readers(&folder, 1, 5));
         std::fs::remove_dir_all(folder.path()).expect("removable");
