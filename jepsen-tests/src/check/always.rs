@@ -35,13 +35,22 @@ pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Ver
     {
         findings.note(format!("there was no {name}"));
     }
+    let spans = history.operations.iter();
+    let mut spans: Vec<(u64, u64)> = spans
+        .map(|one| (one.began_ns, one.ended_ns.unwrap_or(u64::MAX)))
+        .collect();
+    spans.sort_unstable();
+    // Of each and all before it: the last end.
+    let mut last_ns = 0;
+    for (_, ended_ns) in &mut spans {
+        last_ns = last_ns.max(*ended_ns);
+        *ended_ns = last_ns;
+    }
     for fault in faults {
         // One that was called before and is answered only now is a client that feels the fault.
-        let during = history.operations.iter().any(|one| {
-            let ends_after = one.ended_ns.is_none_or(|ended_ns| ended_ns >= fault.from_ns);
-            ends_after && fault.until_ns.is_none_or(|until_ns| one.began_ns < until_ns)
-        });
-        if !during {
+        let begun = spans.partition_point(|(began_ns, _)| fault.until_ns.is_none_or(|until_ns| *began_ns < until_ns));
+        let last = begun.checked_sub(1).map(|last| spans[last].1);
+        if last.is_none_or(|ended_ns| ended_ns < fault.from_ns) {
             findings.note(format!("no operation was under way during the {}", fault.told()));
         }
         if fault.effects.is_empty() {

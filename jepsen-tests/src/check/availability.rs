@@ -1,6 +1,6 @@
 //! What each fault cost its users: for how long no write was acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::faults::Fault;
 use super::history::{History, Name, Operation, Outcome};
@@ -84,8 +84,10 @@ pub fn gaps(history: &History, faults: &[Fault], until_ns: u64) -> Vec<Gap> {
         .filter(|(ended_ns, _)| *ended_ns <= until_ns)
         .collect();
     acknowledged.sort_unstable();
-    let writes: Vec<&Operation> = writes.collect();
-    let recovered_ns: Vec<u64> = faults.iter().map(|fault| recovered(history, fault)).collect();
+    let mut writes: Vec<&Operation> = writes.collect();
+    writes.sort_by_key(|one| one.began_ns);
+    let in_touch = InTouch::of(history);
+    let recovered_ns: Vec<u64> = faults.iter().map(|fault| in_touch.all_after(fault)).collect();
     let gap = |(position, fault): (usize, &Fault)| {
         let end_ns = until_ns.max(fault.from_ns);
         let first = acknowledged.partition_point(|(ended_ns, _)| *ended_ns < fault.from_ns);
@@ -105,10 +107,11 @@ pub fn gaps(history: &History, faults: &[Fault], until_ns: u64) -> Vec<Gap> {
         }
         let others = faults.iter().zip(&recovered_ns).enumerate();
         let mut others = others.filter(|(other, _)| *other != position);
-        let tried = writes.iter().filter(|write| {
-            let elsewhere = write.node.as_ref().is_some_and(|node| !fault.fell_on(node));
-            elsewhere && pause.contains(&write.began_ns) && write.began_ns + TRIED_NS <= pause.end
-        });
+        let early = writes.partition_point(|write| write.began_ns < pause.start);
+        let within = writes[early..]
+            .iter()
+            .take_while(|write| write.began_ns + TRIED_NS <= pause.end);
+        let tried = within.filter(|write| write.node.as_ref().is_some_and(|node| !fault.fell_on(node)));
         Gap {
             fault: fault.clone(),
             next_ns: next.map(|(ended_ns, _)| ended_ns - fault.from_ns),
@@ -122,24 +125,44 @@ pub fn gaps(history: &History, faults: &[Fault], until_ns: u64) -> Vec<Gap> {
     faults.iter().enumerate().map(gap).collect()
 }
 
-/// When every node had answered something that was called after a fault was mended and that takes its leader; `u64::MAX`: never.
-fn recovered(history: &History, fault: &Fault) -> u64 {
-    let Some(mended_ns) = fault.until_ns else {
-        return u64::MAX;
-    };
-    let nodes: BTreeSet<&Name> = history.operations.iter().filter_map(|one| one.node.as_ref()).collect();
-    let in_touch = |one: &&Operation| {
-        one.outcome == Outcome::Ok && one.began_ns >= mended_ns && IN_TOUCH.contains(&&*one.function)
-    };
-    let first = |node: &Name| {
-        let answers = history.operations.iter().filter(|one| one.node.as_ref() == Some(node));
-        answers
-            .filter(in_touch)
-            .filter_map(|one| one.ended_ns)
-            .min()
-            .unwrap_or(u64::MAX)
-    };
-    nodes.into_iter().map(first).max().unwrap_or(mended_ns)
+/// By node: when each operation began whose answer takes the leader, and the first end of it and all later ones; in the order of their beginning.
+struct InTouch<'a>(BTreeMap<&'a Name, Vec<(u64, u64)>>);
+
+impl InTouch<'_> {
+    fn of(history: &History) -> InTouch<'_> {
+        let mut nodes: BTreeMap<&Name, Vec<(u64, u64)>> = BTreeMap::new();
+        for one in &history.operations {
+            let Some(node) = &one.node else { continue };
+            let answers = nodes.entry(node).or_default();
+            let in_touch = one.outcome == Outcome::Ok && IN_TOUCH.contains(&&*one.function);
+            answers.extend(
+                one.ended_ns
+                    .filter(|_| in_touch)
+                    .map(|ended_ns| (one.began_ns, ended_ns)),
+            );
+        }
+        for answers in nodes.values_mut() {
+            answers.sort_unstable();
+            let mut first_ns = u64::MAX;
+            for (_, ended_ns) in answers.iter_mut().rev() {
+                first_ns = first_ns.min(*ended_ns);
+                *ended_ns = first_ns;
+            }
+        }
+        InTouch(nodes)
+    }
+
+    /// When every node had answered something that was called after a fault was mended; `u64::MAX`: never.
+    fn all_after(&self, fault: &Fault) -> u64 {
+        let Some(mended_ns) = fault.until_ns else {
+            return u64::MAX;
+        };
+        let first = |answers: &Vec<(u64, u64)>| {
+            let later = answers.partition_point(|(began_ns, _)| *began_ns < mended_ns);
+            answers.get(later).map_or(u64::MAX, |(_, ended_ns)| *ended_ns)
+        };
+        self.0.values().map(first).max().unwrap_or(mended_ns)
+    }
 }
 
 /// The longest time without a fault between two moments.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Bound;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -179,6 +180,7 @@ pub fn record(folder: &Folder, truth: &Truth, clocks_are_right: bool) -> Result<
 
 /// What lists showed: a version of each item, and of what an event was deleted from the queue before, and what the list should show and does not, none.
 fn reads(sent: &[Sent], lines: &[Value]) -> Vec<Read> {
+    let mut of_lists: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     let mut reads = Vec::new();
     for line in lines {
         let began_ms = line["began_ms"].as_u64().unwrap_or(0);
@@ -195,16 +197,26 @@ fn reads(sent: &[Sent], lines: &[Value]) -> Vec<Read> {
         let versions = shown.iter().filter(|(_, version)| version.is_some());
         reads.extend(versions.map(|(arn, version)| read(arn, *version)));
         let Some(of) = line["of"].as_str() else { continue };
-        let until = line["until"].as_str();
-        let is_missing = |event: &&Sent| {
-            event.arn.contains(of)
-                && until.is_none_or(|until| *event.arn <= *until)
-                && event.deleted_ms.iter().any(|at_ms| at_ms + CLOCKS_MS < began_ms)
-                && !shown.contains_key(event.arn.as_str())
-        };
-        reads.extend(sent.iter().filter(is_missing).map(|event| read(&event.arn, None)));
+        let owed = of_lists.entry(of).or_insert_with(|| first_deletions(sent, of));
+        let end = line["until"].as_str().map_or(Bound::Unbounded, Bound::Included);
+        let missing = owed
+            .range::<str, _>((Bound::Unbounded, end))
+            .filter(|(arn, at_ms)| **at_ms + CLOCKS_MS < began_ms && !shown.contains_key(*arn));
+        reads.extend(missing.map(|(arn, _)| read(arn, None)));
     }
     reads
+}
+
+/// When the first event of each task or instance of a list was deleted from the queue, milliseconds.
+fn first_deletions<'a>(sent: &'a [Sent], of: &str) -> BTreeMap<&'a str, u64> {
+    let mut first: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in sent.iter().filter(|event| event.arn.contains(of)) {
+        for at_ms in &event.deleted_ms {
+            let known = first.entry(&event.arn).or_insert(*at_ms);
+            *known = (*known).min(*at_ms);
+        }
+    }
+    first
 }
 
 #[cfg(test)]
