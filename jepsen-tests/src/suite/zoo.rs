@@ -13,7 +13,7 @@ pub use exhibits::{EXHIBITS, Exhibit};
 pub use table::table;
 
 use super::folder::{Folder, FolderError};
-use super::judgement::Judgement;
+use super::judgement::{Check, Judgement};
 use super::plan::Plan;
 use super::run::{RunError, run};
 use crate::check::Verdict;
@@ -111,9 +111,7 @@ async fn until_caught(asked: &Zoo, exhibit: &Exhibit, told: &impl Fn(&Path, &Jud
             .checks
             .iter()
             .filter(|check| matches!(check.verdict, Verdict::Invalid(_)));
-        let noticed: Vec<Value> = noticed
-            .map(|check| json!({"check": check.name, "sentence": check.verdict.sentences().first()}))
-            .collect();
+        let noticed: Vec<Value> = noticed.map(told_by).collect();
         tries.push(
             json!({"seed": seed, "took_s": took_s, "verdict": judgement.verdict().word(), "noticed": noticed.clone()}),
         );
@@ -129,6 +127,16 @@ async fn until_caught(asked: &Zoo, exhibit: &Exhibit, told: &impl Fn(&Path, &Jud
     entry["seconds"] = json!(seconds);
     entry["tries"] = json!(tries);
     Ok(entry)
+}
+
+/// A check and the first line of what it found.
+fn told_by(check: &Check) -> Value {
+    let first = check
+        .verdict
+        .sentences()
+        .first()
+        .and_then(|sentence| sentence.lines().next());
+    json!({"check": check.name, "sentence": first.unwrap_or_default()})
 }
 
 /// The run that caught the bug, without it.
