@@ -111,6 +111,8 @@ pub(crate) enum Index {
     TombstoneAge = 6,
     /// Replicated clock when ECS forgot it, key: resources.
     ForgottenAge = 7,
+    /// Status in capitals, then the key's tail: tasks in `latest`, in the order in which they stand there.
+    TaskStatus = 8,
 }
 
 /// In `indexes`: a gone key.
@@ -201,6 +203,18 @@ pub(crate) fn task_index_prefix(index: Index, value: &str) -> Vec<u8> {
     out.push(index as u8);
     put_part(&mut out, value.as_bytes());
     out
+}
+
+/// Front of the index keys of tasks of one status, in whatever case it is written.
+pub(crate) fn status_prefix(status: &str) -> Vec<u8> {
+    task_index_prefix(Index::TaskStatus, &status.to_ascii_uppercase())
+}
+
+/// In `indexes`: a task by its status.
+pub(crate) fn status_key(status: &str, key: &Key) -> Bytes {
+    let mut out = status_prefix(status);
+    out.extend_from_slice(key.tail());
+    out.into()
 }
 
 /// Front of the index keys of resources by ARN, the ARN itself not included.
@@ -321,6 +335,7 @@ mod tests {
                 "0467000161000173000163",
             ),
             (age_key(Index::ForgottenAge, 1, b"k"), "0700000000000000016b"),
+            (status_key("Up", &task), "08555000017300630061"),
             (meta::numbered(meta::MARK, 1), "6d61726b2f0000000000000001"),
             (meta::named(meta::SOURCE, &["s"]), "736f757263652f730001"),
         ];

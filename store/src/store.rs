@@ -187,8 +187,9 @@ enum PlaceOfState {
 impl Inner {
     fn new(place: PlaceOfState, engine: Arc<dyn Engine>, known_level: FeatureLevel) -> Result<Inner, StoreError> {
         check_format(&*engine)?;
-        let position = position(&*engine)?;
+        let mut position = position(&*engine)?;
         check_level("the state", FeatureLevel::new(position.feature_level), known_level)?;
+        apply::complete_indexes(&*engine, &mut position)?;
         Ok(Inner {
             place,
             known_level,
@@ -569,7 +570,8 @@ impl Store {
         };
         #[cfg(feature = "zoo")]
         crate::zoo::leave_out_half(&*engine)?;
-        let position = position(&*engine)?;
+        let mut position = position(&*engine)?;
+        apply::complete_indexes(&*engine, &mut position)?;
         self.inner.hashes.lock().clear();
         self.inner
             .publish(&position, Some(&engine), |ring| ring.restart(position.revision));

@@ -192,6 +192,7 @@ async fn open(place: &Path, expected: &Value) {
     ready(&client, &node).await;
     let found = Value::from(content(&client, &node.url()).await);
     assert_eq!(found, expected["content"]);
+    by_status(&client, &node.url()).await;
     put(&client, &node, "after", &json!({"well": true})).await;
     node.stop().await;
     node.start();
@@ -236,5 +237,19 @@ async fn reopen_backup(backup: &Path, expected: &Value) {
     ready(&client, &node).await;
     let found = Value::from(content(&client, &node.url()).await);
     assert_eq!(found, expected["content"]);
+    by_status(&client, &node.url()).await;
     node.stop().await;
+}
+
+/// Lists by status come from an index that not every release has kept: they hold what is found without it.
+async fn by_status(client: &Client, url: &str) {
+    let list = |query: &'static str| async move {
+        let url = format!("{url}/v2/tasks?limit=1000{query}");
+        let list = client.get_json(&url).await.expect("it answers");
+        list["items"].as_array().expect("a list").clone()
+    };
+    let mut running = list("").await;
+    running.retain(|task| task["document"]["lastStatus"] == "RUNNING");
+    assert!(!running.is_empty(), "it has tasks");
+    assert_eq!(list("&status=running").await, running);
 }

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use prost::Message;
 
 pub(crate) use compaction::compaction_target;
+pub(crate) use indexes::complete as complete_indexes;
 pub(crate) use restore::restore;
 pub(crate) use transaction::Transaction;
 
@@ -73,7 +74,7 @@ pub(crate) fn apply(
         }
     }
     let (mut overlay, position, changes) = transaction.into_parts();
-    overlay.write_unhashed(Family::Meta, meta::POSITION, position.encode_to_vec().into());
+    write_position(&mut overlay, &position);
     Ok(Applied {
         batch: overlay.into_batch(),
         position,
@@ -98,9 +99,10 @@ fn apply_entry(transaction: &mut Transaction<'_>, entry: &LogEntry) -> Result<Ap
         None => Vec::new(),
     };
     if let Some(membership) = &entry.membership {
+        let key = Bytes::from_static(meta::MEMBERSHIP);
         transaction
             .overlay
-            .write_unhashed(Family::Meta, meta::MEMBERSHIP, membership.clone());
+            .write_unhashed(Family::Meta, key, Some(membership.clone()));
     }
     if diverges() {
         let key = Bytes::from_static(b"diverged");
@@ -211,6 +213,11 @@ fn finish_hash(overlay: &mut overlay::Overlay<'_>, position: &mut Position) {
         overlay.hash_number(number);
     }
     position.state_hash = Bytes::copy_from_slice(&overlay.hash().to_be_bytes());
+}
+
+fn write_position(overlay: &mut overlay::Overlay<'_>, position: &Position) {
+    let key = Bytes::from_static(meta::POSITION);
+    overlay.write_unhashed(Family::Meta, key, Some(position.encode_to_vec().into()));
 }
 
 /// An outcome without a revision yet.

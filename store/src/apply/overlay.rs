@@ -61,9 +61,10 @@ impl<'a> Overlay<'a> {
         self.bytes
     }
 
-    /// A write beside the state hash: what is no state (positions, encodings of consensus' own).
-    pub fn write_unhashed(&mut self, family: Family, key: &'static [u8], value: Bytes) {
-        self.pending[family as usize].insert(Bytes::from_static(key), Some(value));
+    /// A write beside the state hash: what is no state (positions, encodings of consensus' own), and what not every version writes.
+    pub fn write_unhashed(&mut self, family: Family, key: Bytes, value: Option<Bytes>) {
+        self.bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.pending[family as usize].insert(key, value);
     }
 
     fn hash_bytes(&mut self, bytes: &[u8]) {

@@ -6,9 +6,8 @@
 //! whoever watched the old cluster is told so, and never waits for or skips a change silently.
 
 use bytes::Bytes;
-use prost::Message;
 
-use super::{Applied, Transaction, finish_hash};
+use super::{Applied, Transaction, finish_hash, write_position};
 use crate::Revision;
 use crate::commands;
 use crate::encoding::{meta, prefix_end};
@@ -58,7 +57,7 @@ pub(crate) fn restore(
     transaction.write_sources();
     let (mut overlay, mut position, changes) = transaction.into_parts();
     finish_hash(&mut overlay, &mut position);
-    overlay.write_unhashed(Family::Meta, meta::POSITION, position.encode_to_vec().into());
+    write_position(&mut overlay, &position);
     let mut batch = overlay.into_batch();
     // The members are the old cluster's.
     batch.push(Write {

@@ -7,7 +7,7 @@ use prost::Message;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::apply;
+use super::{apply, complete_indexes};
 use crate::encoding::Index;
 use crate::engine::damage::Damage;
 use crate::engine::disk::DiskEngine;
@@ -15,7 +15,10 @@ use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Family, Pair, Reader, ScanLimit};
 use crate::feature_level::FeatureLevel;
 use crate::proto::command::Operation;
-use crate::proto::{Command, Compact, DeleteKey, Entry, Expire, HistoryRecord, Position, PutKey};
+use crate::proto::{
+    Command, Compact, DeleteKey, Entry, Expire, ForgetResource, ForgetResources, Form, HistoryRecord, Observation,
+    Observe, Position, PutKey, ResourceKind,
+};
 use crate::store::{LogEntry, Store};
 
 fn everything(reader: &dyn Reader, family: Family) -> Vec<Pair> {
@@ -120,6 +123,81 @@ fn every_family_is_the_same() {
             );
         }
     }
+}
+
+fn task_arn(id: u32) -> String {
+    format!("arn:aws:ecs:eu-west-1:1:task/c/{id}")
+}
+
+fn observe(id: u32, status: &str, ecs_version: i64) -> Operation {
+    let (arn, cluster_arn) = (task_arn(id), "arn:aws:ecs:eu-west-1:1:cluster/c");
+    let document = format!(
+        r#"{{"taskArn":"{arn}","clusterArn":"{cluster_arn}","lastStatus":"{status}","version":{ecs_version}}}"#
+    );
+    let observation = Observation {
+        kind: ResourceKind::Task as i32,
+        source: "s".to_owned(),
+        cluster_arn: cluster_arn.to_owned(),
+        arn,
+        form: Form::Event as i32,
+        ecs_version: Some(ecs_version),
+        observed_at_ms: ecs_version,
+        document: document.into(),
+    };
+    Operation::Observe(Observe {
+        observations: vec![observation],
+        source: "s".to_owned(),
+        ..Observe::default()
+    })
+}
+
+fn forget(id: u32, mod_revision: u64) -> Operation {
+    let resource = ForgetResource {
+        kind: ResourceKind::Task as i32,
+        source: "s".to_owned(),
+        cluster_arn: "arn:aws:ecs:eu-west-1:1:cluster/c".to_owned(),
+        arn: task_arn(id),
+        mod_revision,
+    };
+    Operation::ForgetResources(ForgetResources {
+        resources: vec![resource],
+    })
+}
+
+/// Tasks change their status, and its case, lose it, go and come back: what stands in the indexes is at every moment what would be built anew. It
+/// enters no hash: nodes with and without the index over the status stay equal.
+#[test]
+fn the_index_over_the_status_keeps_in_step() {
+    /// Chained over the same log by a version without that index.
+    const HASH: u128 = 101_105_250_379_223_135_031_544_806_592_394_625_640;
+    const STATUSES: [&str; 6] = ["PENDING", "Running", "RUNNING", "", "STOPPED", "running"];
+    let engine = MemoryEngine::default();
+    let mut position = Position::default();
+    let mut seen = std::collections::BTreeSet::new();
+    for index in 1..=300_u64 {
+        let id = (index * 7 % 11) as u32;
+        let status = STATUSES[(index * index % 13) as usize % STATUSES.len()];
+        let command = match index % 10 {
+            8 => forget(id, position.revision.saturating_sub(index % 5)),
+            9 => Operation::Expire(Expire { limit: 100 }),
+            _ => observe(id, status, index as i64),
+        };
+        let applied = apply(&engine, position, &[entry(index, vec![command])], FeatureLevel::NEWEST).expect("applies");
+        engine.write(&applied.batch).expect("written");
+        position = applied.position;
+        let kept = everything(&engine, Family::Indexes);
+        let by_status = kept.iter().filter(|(key, _)| key[0] == Index::TaskStatus as u8);
+        seen.insert(by_status.count());
+        let mut older = Position {
+            index_generation: 0,
+            ..position.clone()
+        };
+        complete_indexes(&engine, &mut older).expect("built");
+        assert_eq!(everything(&engine, Family::Indexes), kept, "after entry {index}");
+    }
+    assert!(seen.len() > 3, "tasks come and go: {seen:?}");
+    let hash: [u8; 16] = position.state_hash.as_ref().try_into().expect("16 bytes");
+    assert_eq!(u128::from_be_bytes(hash), HASH);
 }
 
 /// Entries that do more than a batch holds are written as several, each of whole entries, and nobody sees a difference.

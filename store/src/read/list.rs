@@ -1,12 +1,13 @@
-//! Resources in the order of their ARNs: a k-way merge over sources and clusters, or an index where a filter names one.
+//! Resources in the order of their ARNs: a k-way merge over sources and clusters, of everything or of tasks with one status, or an index whose
+//! order is that of lists, where a filter names one.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Cut;
-use super::cursor::{PairStream, RangeCursor, STEP_BYTES_MAX, Steps, first_key};
+use super::cursor::{PairStream, Steps};
 use super::history;
+use super::merge::Merge;
 use crate::encoding::{Index, Place, arn_index_prefix, prefix_end, put_part, task_index_prefix};
 use crate::engine::{Family, ScanLimit};
 use crate::key::{Key, Kind};
@@ -14,12 +15,6 @@ use crate::proto::{StoredValue, stored_value};
 use crate::store::StoreError;
 use crate::view::{ClusterSelector, Record, ResourceFilter};
 
-/// Buffers of all cursors of one list, bytes.
-const BUFFERS_BYTES: usize = 4 << 20;
-/// The least a cursor takes out of the engine at once, bytes.
-const STEP_BYTES_MIN: usize = 16 << 10;
-/// With more cursors than this each begins with a single row.
-const CURSORS_THAT_READ_AHEAD: usize = 16;
 /// An index tells the head. At an older revision the changes since are looked at too, up to so many; beyond, everything is.
 const CHANGES_SINCE_MAX: u64 = 20_000;
 
@@ -27,7 +22,7 @@ const CHANGES_SINCE_MAX: u64 = 20_000;
 pub(crate) enum Candidates {
     /// One cursor for each cluster of each source.
     Merge(Merge),
-    /// An index over one field.
+    /// An index whose order is that of lists.
     Index(IndexWalk),
 }
 
@@ -43,7 +38,7 @@ impl Candidates {
     /// The next one, whether it is asked for or not.
     pub fn next(&mut self, cut: &Cut) -> Result<Option<Record>, StoreError> {
         match self {
-            Candidates::Merge(merge) => merge.next(),
+            Candidates::Merge(merge) => merge.next(cut),
             Candidates::Index(walk) => walk.next(cut),
         }
     }
@@ -70,158 +65,8 @@ pub(crate) fn record(key: Key, value: StoredValue) -> Result<Record, StoreError>
     })
 }
 
-/// The head of one cursor.
-struct Row {
-    place: Place,
-    cursor: usize,
-    record: Record,
-}
-
-impl PartialEq for Row {
-    fn eq(&self, other: &Row) -> bool {
-        self.place == other.place
-    }
-}
-impl Eq for Row {}
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Row) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Row {
-    fn cmp(&self, other: &Row) -> std::cmp::Ordering {
-        self.place.cmp(&other.place)
-    }
-}
-
-/// See the module.
-pub(crate) struct Merge {
-    cursors: Vec<RangeCursor>,
-    heads: BinaryHeap<Reverse<Row>>,
-}
-
-impl Merge {
-    fn new(cut: &Arc<Cut>, kind: Kind, filter: &ResourceFilter) -> Result<Merge, StoreError> {
-        let groups = groups(cut, kind, filter)?;
-        let steps = Steps {
-            first: if groups.len() > CURSORS_THAT_READ_AHEAD {
-                1
-            } else {
-                Steps::ALONE.first
-            },
-            bytes: (BUFFERS_BYTES / groups.len().max(1)).clamp(STEP_BYTES_MIN, STEP_BYTES_MAX),
-        };
-        let cursors = groups.into_iter().map(|group| {
-            let until = prefix_end(&group.prefix);
-            RangeCursor::new(Arc::clone(cut), group.start(kind, filter), until, steps)
-        });
-        let mut merge = Merge {
-            cursors: cursors.collect(),
-            heads: BinaryHeap::new(),
-        };
-        for cursor in 0..merge.cursors.len() {
-            merge.advance(cursor)?;
-        }
-        Ok(merge)
-    }
-
-    fn advance(&mut self, cursor: usize) -> Result<(), StoreError> {
-        if let Some((key, value)) = self.cursors[cursor].next()? {
-            let place = place_of(&key)?;
-            self.heads.push(Reverse(Row {
-                place,
-                cursor,
-                record: record(key, value)?,
-            }));
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<Record>, StoreError> {
-        let Some(Reverse(row)) = self.heads.pop() else {
-            return Ok(None);
-        };
-        self.advance(row.cursor)?;
-        Ok(Some(row.record))
-    }
-}
-
-fn place_of(key: &Key) -> Result<Place, StoreError> {
+pub(super) fn place_of(key: &Key) -> Result<Place, StoreError> {
     Place::of(key).ok_or_else(|| StoreError::Corrupt("a resource's key has not its parts".to_owned()))
-}
-
-/// A range of keys within which keys are in the order of their ARNs: a cluster of a source; of clusters, all of a source.
-struct Group {
-    source: String,
-    prefix: Vec<u8>,
-}
-
-impl Group {
-    fn new(kind: Kind, source: &str, cluster_arn: &str) -> Group {
-        let mut prefix = [[kind as u8].as_slice(), source.as_bytes(), &[0]].concat();
-        if kind != Kind::Cluster {
-            prefix.extend_from_slice(cluster_arn.as_bytes());
-            prefix.push(0);
-        }
-        Group {
-            source: source.to_owned(),
-            prefix,
-        }
-    }
-
-    /// The first key behind `filter.after`.
-    fn start(&self, kind: Kind, filter: &ResourceFilter) -> Vec<u8> {
-        let mut start = self.prefix.clone();
-        if let Some((arn, source)) = &filter.after {
-            if kind == Kind::Cluster {
-                start.extend_from_slice(arn.as_bytes());
-                start.push(0);
-            }
-            start.extend_from_slice(arn.as_bytes());
-            if self.source <= *source {
-                start.push(0);
-            }
-        }
-        start
-    }
-}
-
-/// The groups a filter means, found by jumping from one to the next.
-fn groups(cut: &Cut, kind: Kind, filter: &ResourceFilter) -> Result<Vec<Group>, StoreError> {
-    let (mut next, until) = match &filter.source {
-        None => (vec![kind as u8], vec![kind as u8 + 1]),
-        Some(source) => {
-            let source = [[kind as u8].as_slice(), source.as_bytes()].concat();
-            ([source.as_slice(), &[0]].concat(), [source.as_slice(), &[1]].concat())
-        }
-    };
-    let mut groups = Vec::new();
-    while let Some(key) = first_key(cut, &next, &until)? {
-        let place = place_of(&key)?;
-        let source_end = || [[kind as u8].as_slice(), place.source.as_bytes(), &[1]].concat();
-        match &filter.cluster {
-            // One jump a source: the cluster's place is known.
-            Some(ClusterSelector::Arn(cluster_arn)) => {
-                groups.push(Group::new(kind, &place.source, cluster_arn));
-                next = source_end();
-            }
-            _ if kind == Kind::Cluster => {
-                groups.push(Group::new(kind, &place.source, ""));
-                next = source_end();
-            }
-            selector => {
-                let group = Group::new(kind, &place.source, &place.cluster_arn);
-                next = prefix_end(&group.prefix);
-                if selector
-                    .as_ref()
-                    .is_none_or(|selector| selector.matches(&place.cluster_arn))
-                {
-                    groups.push(group);
-                }
-            }
-        }
-    }
-    Ok(groups)
 }
 
 /// Candidates out of an index, whose order is that of lists.
@@ -241,24 +86,17 @@ impl IndexWalk {
             return Ok(None);
         };
         // Gone resources stay in the index by ARN.
-        let complete = cut.is_head() || kind != Kind::Task;
-        if !complete && cut.position.revision - cut.revision > CHANGES_SINCE_MAX {
-            return Ok(None);
-        }
+        let changed = match kind {
+            Kind::Task => changes_beside_index(cut, kind, filter)?,
+            _ => Some(BTreeSet::new()),
+        };
+        let Some(changed) = changed else { return Ok(None) };
         let mut start = prefix.clone();
         if let Some((arn, source)) = &filter.after {
             let mut after = place_prefix.clone();
             put_part(&mut after, arn.as_bytes());
             put_part(&mut after, source.as_bytes());
             start = start.max(prefix_end(&after));
-        }
-        let mut changed = if complete {
-            BTreeSet::new()
-        } else {
-            changed_since(cut, kind)?
-        };
-        if let Some((arn, source)) = &filter.after {
-            changed.retain(|place| (&place.arn, &place.source) > (arn, source));
         }
         let stream = PairStream::new(Family::Indexes, start, prefix_end(&prefix), Steps::ALONE);
         Ok(Some(IndexWalk {
@@ -327,8 +165,34 @@ fn index_for(kind: Kind, filter: &ResourceFilter) -> Option<(Vec<u8>, Vec<u8>)> 
     }
 }
 
+/// Resources of the clusters meant, behind `filter.after`, that changed since the revision shown, which an index of the head may not name any more; `None`: so many that
+/// the index helps no more.
+pub(super) fn changes_beside_index(
+    cut: &Cut,
+    kind: Kind,
+    filter: &ResourceFilter,
+) -> Result<Option<BTreeSet<Place>>, StoreError> {
+    if cut.position.revision - cut.revision > CHANGES_SINCE_MAX {
+        return Ok(None);
+    }
+    let mut changed = changed_since(cut, kind)?;
+    changed.retain(|place| {
+        let behind = |(arn, source): &(String, String)| (&place.arn, &place.source) > (arn, source);
+        filter.after.as_ref().is_none_or(behind)
+            && filter.source.as_ref().is_none_or(|source| *source == place.source)
+            && filter
+                .cluster
+                .as_ref()
+                .is_none_or(|cluster| cluster.matches(&place.cluster_arn))
+    });
+    Ok(Some(changed))
+}
+
 fn changed_since(cut: &Cut, kind: Kind) -> Result<BTreeSet<Place>, StoreError> {
     let mut changed = BTreeSet::new();
+    if cut.is_head() {
+        return Ok(changed);
+    }
     let mut next = cut.revision + 1;
     loop {
         let changes = history::changes(

@@ -5,5 +5,7 @@ pub(crate) mod cut;
 pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod list;
+mod merge;
+mod status;
 
 pub(crate) use cut::Cut;

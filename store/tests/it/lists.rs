@@ -106,6 +106,13 @@ fn filters_choose_and_keep_the_order() {
             check("status", of(|filter| filter.status = Some("running".into())), &|task| {
                 fields(task).status == "RUNNING"
             });
+            let in_cluster = of(|filter| {
+                filter.status = Some("PENDING".into());
+                filter.cluster = Some(ClusterSelector::Arn(arn.clone()));
+            });
+            check("status in a cluster", in_cluster, &|task| {
+                fields(task).status == "PENDING" && task.cluster_arn == arn
+            });
             check("group", of(|filter| filter.group = Some("g1".into())), &|task| {
                 fields(task).group == "g1"
             });
@@ -143,6 +150,7 @@ fn pages_are_the_whole() {
         for filter in [
             ResourceFilter::default(),
             of(|filter| filter.started_by = Some("s1".into())),
+            of(|filter| filter.status = Some("Running".into())),
         ] {
             for revision in &revisions {
                 let whole = listed(&fed.store.view_at(*revision).expect("a view"), filter.clone());

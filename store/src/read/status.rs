@@ -1,0 +1,60 @@
+//! Tasks by their status.
+
+use std::collections::BTreeSet;
+
+use super::Cut;
+use super::list::changes_beside_index;
+use crate::apply::transaction::stored_key;
+use crate::encoding::{Place, prefix_end, status_prefix};
+use crate::engine::{Family, ScanLimit};
+use crate::key::{Key, Kind};
+use crate::store::StoreError;
+use crate::view::ResourceFilter;
+
+/// The index over the status of tasks: most of those kept have stopped, and are not what most lists ask for.
+pub(super) struct StatusIndex {
+    prefix: Vec<u8>,
+    /// Tasks that changed since the revision shown.
+    pub(super) changed: BTreeSet<Place>,
+}
+
+impl StatusIndex {
+    /// `None` where it does not help.
+    pub(super) fn new(cut: &Cut, kind: Kind, filter: &ResourceFilter) -> Result<Option<StatusIndex>, StoreError> {
+        let status = filter.status.as_ref().filter(|status| !status.is_empty());
+        let Some(status) = status.filter(|_| kind == Kind::Task) else {
+            return Ok(None);
+        };
+        Ok(changes_beside_index(cut, kind, filter)?.map(|changed| StatusIndex {
+            prefix: status_prefix(status),
+            changed,
+        }))
+    }
+
+    /// Where in the index a key of `latest` stands, or would; behind all of them, if it is of another kind.
+    pub(super) fn within(&self, key: &[u8]) -> Vec<u8> {
+        match key.split_first() {
+            Some((kind, tail)) if *kind == Kind::Task as u8 => [self.prefix.as_slice(), tail].concat(),
+            _ => prefix_end(&self.prefix),
+        }
+    }
+
+    /// The key of `latest` that one of the index stands for.
+    pub(super) fn key(&self, kind: Kind, indexed: &[u8]) -> Result<Key, StoreError> {
+        let tail = indexed.get(self.prefix.len()..).unwrap_or_default();
+        stored_key([[kind as u8].as_slice(), tail].concat().into())
+    }
+
+    /// The first key of a range of `latest` that the index names.
+    pub(super) fn first_key(
+        &self,
+        cut: &Cut,
+        kind: Kind,
+        from: &[u8],
+        until: &[u8],
+    ) -> Result<Option<Key>, StoreError> {
+        let (from, until) = (self.within(from), self.within(until));
+        let first = cut.reader.scan(Family::Indexes, &from, &until, ScanLimit::ONE)?;
+        first.first().map(|(indexed, _)| self.key(kind, indexed)).transpose()
+    }
+}
