@@ -29,6 +29,10 @@ const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=50;
 /// A leader that is known and has not answered so many rounds of a read in a row cannot be reached from here: who asks is better served by
 /// another node than by waiting for the deadline.
 const SILENT_ROUNDS_MAX: u32 = 2;
+/// A disk that stands still for a moment is waited for: a state that is no older than this is about to be as new as any.
+const STALL_MAX: Duration = Duration::from_secs(3);
+/// How often it is looked whether a state has become older than that.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One node's membership in its cluster. Cheap to clone; the node stops when the last clone is dropped, or by [`Consensus::shutdown`].
 #[derive(Clone)]
@@ -290,15 +294,14 @@ impl Consensus {
         }
     }
 
-    /// Returns once this node is seen to be far behind: its state has not been as new as any for as long as a round may take, nor becomes so
-    /// within another one. It replays its log then, or installs a snapshot, for nobody knows how long: who reads is better served by another.
+    /// Returns once this node is seen to be far behind: it has been asked for as long as a round may take, and its state has not been as new as any
+    /// for longer than a disk stands still. It replays its log then, or installs a snapshot, for nobody knows how long: who reads is better
+    /// served by another.
     async fn catches_up(&self) {
         let moment = self.node().round_deadline();
-        loop {
-            blox_runtime::time::sleep(moment).await;
-            if self.staleness().is_none_or(|age| age > moment) {
-                return;
-            }
+        blox_runtime::time::sleep(moment).await;
+        while self.staleness().is_some_and(|age| age <= STALL_MAX.max(moment)) {
+            blox_runtime::time::sleep(LOOK_AGAIN).await;
         }
     }
 
