@@ -1,6 +1,7 @@
 //! Answers that are held back or lost although the call took effect, and calls that take effect late.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,6 +140,10 @@ pub(crate) struct HeldCall {
     pub(crate) id: u64,
     pub(crate) operation: String,
     pub(crate) region: String,
+    /// The address it came from.
+    pub(crate) caller: IpAddr,
+    /// It was held before its effect, and goes on although its caller may have gone; `false`: it goes with its caller.
+    pub(crate) late: bool,
     pub(crate) since_ms: u64,
 }
 
@@ -158,9 +163,9 @@ struct HeldTable {
 
 impl HeldCalls {
     /// Holds a call until it is released or `hold_ms` are over. A caller that goes away is forgotten at once.
-    pub(crate) async fn hold(self: &Arc<Self>, rule: &AnswerRule, region: &str, now_ms: u64) -> Release {
+    pub(crate) async fn hold(self: &Arc<Self>, rule: &AnswerRule, call: HeldCall) -> Release {
         let (sender, released) = oneshot::channel();
-        let entry = self.enter(&rule.operation, region, now_ms, sender);
+        let entry = self.enter(call, sender);
         let hold = Duration::from_millis(rule.hold_ms.unwrap_or(HOLD_MS_MAX).min(HOLD_MS_MAX));
         let release = match tokio::time::timeout(hold, released).await {
             Ok(Ok(release)) => release,
@@ -170,23 +175,13 @@ impl HeldCalls {
         release
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        operation: &str,
-        region: &str,
-        now_ms: u64,
-        sender: oneshot::Sender<Release>,
-    ) -> HeldEntry {
+    /// The call gets a number of its own.
+    fn enter(self: &Arc<Self>, call: HeldCall, sender: oneshot::Sender<Release>) -> HeldEntry {
         let mut table = self.calls.lock();
         table.last_id += 1;
         table.ever += 1;
         let id = table.last_id;
-        let call = HeldCall {
-            id,
-            operation: operation.into(),
-            region: region.into(),
-            since_ms: now_ms,
-        };
+        let call = HeldCall { id, ..call };
         table.by_id.insert(id, (call, Some(sender)));
         drop(table);
         self.changed.notify_waiters();

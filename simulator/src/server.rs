@@ -1,6 +1,6 @@
 //! One port: accepts connections, routes requests, closes connections without an answer, stops within a second.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use crate::config::{SimulatorConfig, SimulatorError};
 use crate::control;
 use crate::simulation::Simulation;
-use crate::wire::{CloseWithoutAnswer, serve_aws};
+use crate::wire::{Caller, CloseWithoutAnswer, serve_aws};
 
 /// The largest request body.
 pub(crate) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -132,10 +132,10 @@ async fn accept(listener: TcpListener, router: Router, stopping: &CancellationTo
             () = stopping.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (router, stopping) = (router.clone(), stopping.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, router, stopping).await;
+                    serve_connection(stream, peer.ip().to_canonical(), router, stopping).await;
                     drop(place);
                 });
             }
@@ -147,11 +147,14 @@ async fn accept(listener: TcpListener, router: Router, stopping: &CancellationTo
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+async fn serve_connection(stream: TcpStream, peer: IpAddr, router: Router, stopping: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let service = service_fn(move |request| answer(router.clone(), request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Caller(peer));
+        answer(router.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);

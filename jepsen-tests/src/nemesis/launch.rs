@@ -69,8 +69,8 @@ pub(super) async fn struck(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effec
     Ok(Effect::of_all(seen))
 }
 
-/// Only who leads calls ECS, and a call that is held since somebody leads, by whose own word the same term goes on, is of nobody else. Tried anew
-/// where a call is over, or another one leads, before the container is in our hands.
+/// A call is the leader's whose answer is held since it leads and that came from its address: calls of one that led before may come late. Tried
+/// anew where a call is over, or another one leads, before the container is in our hands.
 async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisError> {
     let rule = json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": HELD_MS, "then": then});
     // All tries together.
@@ -79,9 +79,10 @@ async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisE
         let Some(leader) = cluster.leads().await else {
             continue;
         };
+        let addresses = cluster.container(leader.position).await?.addresses;
         let before = ids(&held(cluster, Duration::ZERO).await?);
         let set = cluster.ecs.ask(Method::POST, "/answers", Some(&rule)).await?;
-        let calls = new_calls(cluster, &before, within.saturating_sub(began.elapsed())).await?;
+        let calls = new_calls(cluster, &addresses, &before, within.saturating_sub(began.elapsed())).await?;
         let hands = cluster.hold(vec![leader.position]).await;
         let leads = cluster.leads().await == Some(leader);
         let calls = still(&held(cluster, Duration::ZERO).await?, &calls);
@@ -97,18 +98,25 @@ async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisE
     Ok(None)
 }
 
-/// Waits for calls that are not among those of before; none: none came in time.
-async fn new_calls(cluster: &Cluster, before: &[u64], within: Duration) -> Result<Vec<u64>, NemesisError> {
+/// Waits for calls that are not among those of before: those from these addresses. None: none came in time, or somebody else's did.
+async fn new_calls(
+    cluster: &Cluster,
+    addresses: &[String],
+    before: &[u64],
+    within: Duration,
+) -> Result<Vec<u64>, NemesisError> {
     let began = Instant::now();
     loop {
         let rest = within.saturating_sub(began.elapsed());
-        let mut calls = ids(&held(cluster, rest.min(WAIT_MAX)).await?);
-        let of_before = !calls.is_empty();
-        calls.retain(|call| !before.contains(call));
-        if !calls.is_empty() || rest.is_zero() {
+        let held = held(cluster, rest.min(WAIT_MAX)).await?;
+        let is_new = |call: &u64| !before.contains(call);
+        let all = ids(&held);
+        if all.iter().any(is_new) || rest.is_zero() {
+            let mut calls = answered_to(&held, addresses);
+            calls.retain(is_new);
             return Ok(calls);
         }
-        if of_before {
+        if !all.is_empty() {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -160,6 +168,16 @@ async fn held(cluster: &Cluster, wait: Duration) -> Result<Value, NemesisError> 
     Ok(cluster.ecs.ask(Method::GET, &path, None).await?)
 }
 
+/// The numbers of those whose answers these addresses wait for, and that end with who waits.
+fn answered_to(held: &Value, addresses: &[String]) -> Vec<u64> {
+    let calls = held["calls"].as_array().into_iter().flatten();
+    let own = calls.filter(|call| {
+        let from = |address: &String| call["caller"] == address.as_str();
+        call["late"] == false && addresses.iter().any(from)
+    });
+    own.filter_map(|call| call["id"].as_u64()).collect()
+}
+
 /// Their numbers: each call has one of its own.
 fn ids(held: &Value) -> Vec<u64> {
     let calls = held["calls"].as_array().into_iter().flatten();
@@ -185,5 +203,16 @@ mod tests {
         assert_eq!(still(&held, &[8, 9]), [9]);
         assert_eq!(still(&held, &[]), [0; 0]);
         assert_eq!(ids(&json!({"held": 0})), [0; 0]);
+    }
+
+    /// A call is its caller's, unless it goes on without it.
+    #[test]
+    fn calls_have_callers() {
+        let call = |id: u64, caller: &str, late: bool| json!({"id": id, "caller": caller, "late": late});
+        let held =
+            json!({"calls": [call(1, "10.0.0.1", false), call(2, "10.0.0.2", false), call(3, "10.0.0.1", true)]});
+        let addresses = ["10.0.0.9", "10.0.0.1"].map(str::to_owned);
+        assert_eq!(answered_to(&held, &addresses), [1]);
+        assert_eq!(answered_to(&held, &[]), [0; 0]);
     }
 }

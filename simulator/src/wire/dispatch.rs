@@ -1,7 +1,9 @@
 //! From an HTTP request to its operation, through the faults on calls and answers, and back.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
@@ -9,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{AwsError, Call, endpoint, signature, sts};
-use crate::answers::{AnswerRule, Release, Treatment};
+use crate::answers::{AnswerRule, HeldCall, Release, Treatment};
 use crate::journal::CallRecord;
 use crate::simulation::Simulation;
 use crate::world::Name;
@@ -21,6 +23,10 @@ const SQS_TARGET: &str = "AmazonSQS.";
 /// On an answer: the connection is closed instead of sending it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CloseWithoutAnswer;
+
+/// On a request: where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller(pub(crate) IpAddr);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
@@ -54,6 +60,7 @@ impl Service {
 /// Serves every path outside `/control`.
 pub(crate) async fn serve_aws(
     State(simulation): State<Arc<Simulation>>,
+    Extension(Caller(caller)): Extension<Caller>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
@@ -73,6 +80,8 @@ pub(crate) async fn serve_aws(
         region: signature::region(&headers).into(),
         operation: operation.to_owned(),
         endpoint: endpoint(&headers),
+        caller,
+        late: false,
         body,
     };
     let delay = {
@@ -83,7 +92,7 @@ pub(crate) async fn serve_aws(
     match delay {
         None => serve(&simulation, &request).await,
         // On a task of its own: a call that is under way arrives although its caller has gone.
-        Some(rule) => tokio::spawn(serve_late(simulation, request, rule))
+        Some(rule) => tokio::spawn(serve_late(simulation, Request { late: true, ..request }, rule))
             .await
             .unwrap_or_else(|_| close_without_answer()),
     }
@@ -95,7 +104,23 @@ struct Request {
     region: Name,
     operation: String,
     endpoint: String,
+    caller: IpAddr,
+    /// Its caller may have gone before it takes effect.
+    late: bool,
     body: Bytes,
+}
+
+impl Request {
+    fn held(&self, now_ms: u64) -> HeldCall {
+        HeldCall {
+            id: 0,
+            operation: self.operation.clone(),
+            region: self.region.to_string(),
+            caller: self.caller,
+            late: self.late,
+            since_ms: now_ms,
+        }
+    }
 }
 
 async fn serve(simulation: &Arc<Simulation>, request: &Request) -> Response<Body> {
@@ -106,14 +131,14 @@ async fn serve(simulation: &Arc<Simulation>, request: &Request) -> Response<Body
         body: &request.body,
     };
     let result = perform(simulation, request.service, &call).await;
-    finish(simulation, request.service, &call, result).await
+    finish(simulation, request, &call, result).await
 }
 
 /// The call takes effect when it is released, or when its time is over; never, when the simulation stops before.
 async fn serve_late(simulation: Arc<Simulation>, request: Request, rule: AnswerRule) -> Response<Body> {
     let now_ms = simulation.clock.now_ms();
     let release = tokio::select! {
-        release = simulation.held.hold(&rule, &request.region, now_ms) => release,
+        release = simulation.held.hold(&rule, request.held(now_ms)) => release,
         () = simulation.stopping.cancelled() => return close_without_answer(),
     };
     let response = serve(&simulation, &request).await;
@@ -142,7 +167,7 @@ async fn perform(simulation: &Simulation, service: Service, call: &Call<'_>) -> 
 /// Notes the call and sends, holds or loses its answer.
 async fn finish(
     simulation: &Arc<Simulation>,
-    service: Service,
+    request: &Request,
     call: &Call<'_>,
     result: Result<Value, AwsError>,
 ) -> Response<Body> {
@@ -158,7 +183,7 @@ async fn finish(
             number: 0,
             at_ms: now_ms,
             region: call.region.to_string(),
-            service: service.name(),
+            service: request.service.name(),
             operation: call.operation.into(),
             resources: named_resources(call),
             outcome: result.as_ref().map_or_else(|error| error.code, |_| "ok").into(),
@@ -169,12 +194,12 @@ async fn finish(
         });
         rule
     };
-    let response = response(service, &result);
+    let response = response(request.service, &result);
     let Some(rule) = rule else { return response };
     let release = match rule.action {
         Treatment::Lose => Release::Drop,
         Treatment::Hold | Treatment::Delay => tokio::select! {
-            release = simulation.held.hold(&rule, &call.region, now_ms) => release,
+            release = simulation.held.hold(&rule, request.held(now_ms)) => release,
             () = simulation.stopping.cancelled() => Release::Drop,
         },
     };

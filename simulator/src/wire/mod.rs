@@ -8,7 +8,7 @@ mod sts;
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
 
-pub(crate) use dispatch::{CloseWithoutAnswer, serve_aws};
+pub(crate) use dispatch::{Caller, CloseWithoutAnswer, serve_aws};
 pub(crate) use error::AwsError;
 
 use crate::world::Name;
