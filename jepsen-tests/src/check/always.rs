@@ -18,7 +18,7 @@ pub struct Expected<'a> {
 /// Judges a run:
 /// - of each function that occurs or is expected, at least one operation succeeded;
 /// - each expected fault was done;
-/// - an operation was under way during each fault, and each fault was seen to take effect.
+/// - an operation was under way during each fault, and each fault was seen to take effect, unless another one may have hindered it.
 pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Verdict {
     let mut findings = Findings::default();
     let mut succeeded: BTreeMap<&str, bool> = expected.functions.iter().map(|function| (*function, false)).collect();
@@ -53,7 +53,7 @@ pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Ver
         if last.is_none_or(|ended_ns| ended_ns < fault.from_ns) {
             findings.note(format!("no operation was under way during the {}", fault.told()));
         }
-        if fault.effects.is_empty() {
+        if fault.effects.is_empty() && !fault.hindered {
             findings.note(format!("it was not seen to take effect: {}", fault.told()));
         }
     }
@@ -93,6 +93,13 @@ mod tests {
         assert_eq!(judged(waits, &[], &[]), Verdict::Valid);
         let within = "1 invoke write k 2\n1 ok write k 2\n0 invoke write k 1\nnemesis invoke kill - {\"value\":\"a\",\"effect\":\"gone\"}\n0 info write k 1\nnemesis ok kill - {\"value\":\"a\"}";
         assert_eq!(judged(within, &[], &[]), Verdict::Valid);
+    }
+
+    /// What another fault may have hindered is no finding.
+    #[test]
+    fn hindered_faults_are_excused() {
+        let hindered = GOOD.replace(",\"effect\":\"exited 137\"", ",\"hindered\":\"it was down\"");
+        assert_eq!(judged(&hindered, &["write"], &["kill"]), Verdict::Valid);
     }
 
     /// Each way to prove nothing fails the run.

@@ -343,6 +343,7 @@ mod tests {
             from_ns: 0,
             until_ns: None,
             effects: Vec::new(),
+            hindered: false,
         };
         let gap = |name: &str, pause_ns| Gap {
             fault: fault(name),

@@ -1,7 +1,7 @@
 //! What was done to the cluster, from the nemesis lines of a history.
 //!
 //! `{"process":"nemesis","type":"invoke","f":"kill","value":"node-1","time":ns}` begins a fault on a target; `info` lines of the same `f` and `value` with a
-//! member `effect` say how it was seen to take effect; `ok` says that it is mended. One that is never mended lasts to the end; other lines are passed over.
+//! member `effect` say how it was seen to take effect, with a member `hindered` that another fault may have kept it from that; `ok` says that it is mended. One that is never mended lasts to the end; other lines are passed over.
 
 use serde_json::Value;
 
@@ -20,6 +20,8 @@ pub struct Fault {
     pub until_ns: Option<u64>,
     /// How it was seen to take effect.
     pub effects: Vec<String>,
+    /// Another fault may have stood in its way.
+    pub hindered: bool,
 }
 
 impl Fault {
@@ -52,6 +54,7 @@ pub fn of(history: &History) -> Vec<Fault> {
                 from_ns: event.at_ns,
                 until_ns: None,
                 effects,
+                hindered: false,
             });
             continue;
         }
@@ -61,6 +64,7 @@ pub fn of(history: &History) -> Vec<Fault> {
             .find(|one| one.until_ns.is_none() && one.name == event.what && one.target == target);
         let Some(fault) = open else { continue };
         fault.effects.extend(effect(event));
+        fault.hindered |= event.more.contains_key("hindered");
         if event.phase != Phase::Info {
             fault.until_ns = Some(event.at_ns);
         }

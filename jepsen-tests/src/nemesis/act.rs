@@ -31,6 +31,8 @@ pub(super) struct Act<'run> {
     led: Option<bool>,
     /// Which way, where it has one.
     direction: Option<String>,
+    /// Before it began.
+    before: Look,
     going: Option<(Going<'run>, Look)>,
     began_ns: Option<u64>,
     seen_ns: Option<u64>,
@@ -58,6 +60,8 @@ pub struct Committed {
     pub ended_ns: u64,
     /// What was seen.
     pub effect: Effect,
+    /// It was not seen to have its effect, and another fault was under way meanwhile, which may have stood in its way.
+    pub hindered: bool,
 }
 
 impl Committed {
@@ -67,7 +71,7 @@ impl Committed {
             "number": self.fault.number, "lane": self.fault.lane, "nemesis": self.fault.nemesis.word(), "target": self.fault.target.word(),
             "nodes": self.nodes, "led": self.led, "direction": self.direction, "planned_ms": self.fault.at.as_millis() as u64, "lasts_ms": self.fault.lasts.as_millis() as u64,
             "began_ns": self.began_ns, "seen_ns": self.seen_ns, "mended_ns": self.mended_ns, "ended_ns": self.ended_ns,
-            "effect": self.effect.seen, "evidence": self.effect.evidence,
+            "effect": self.effect.seen, "hindered": self.hindered, "evidence": self.effect.evidence,
         })
     }
 }
@@ -127,6 +131,14 @@ impl<'run> Act<'run> {
         look.is_some_and(|look| look.was_alone(&self.cluster.under_way))
     }
 
+    /// Some other fault has been under way since it was begun, or was to be begun.
+    fn has_company(&self) -> bool {
+        match &self.going {
+            Some(_) => !self.is_alone(),
+            None => self.before.saw_any(&self.cluster.under_way),
+        }
+    }
+
     /// It was seen to have its effect; stays for as long as it lasts.
     pub(super) async fn hold(&mut self) {
         self.sees();
@@ -160,11 +172,14 @@ impl<'run> Act<'run> {
         Ok(())
     }
 
-    /// It is over: what was seen of it, and that it is mended.
-    fn ends(&self, effect: &Effect) -> u64 {
+    /// It is over: what was seen of it, or that another one may have hindered it, and that it is mended.
+    fn ends(&self, effect: &Effect, hindered: bool) -> u64 {
         let mut more = Map::new();
+        let told = json!(effect.evidence.join("; "));
         if effect.seen {
-            more.insert("effect".to_owned(), json!(effect.evidence.join("; ")));
+            more.insert("effect".to_owned(), told);
+        } else if hindered {
+            more.insert("hindered".to_owned(), told);
         }
         self.tell(Phase::Ok, more)
     }
@@ -212,6 +227,7 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
         drawn: None,
         led: None,
         direction: None,
+        before: cluster.under_way.look(),
         going: None,
         began_ns: None,
         seen_ns: None,
@@ -230,7 +246,8 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
     };
     // What ended before it had begun had no effect, and that must be read from the history too.
     let began_ns = act.began_ns.unwrap_or_else(|| act.tell(Phase::Invoke, Map::new()));
-    let ended_ns = act.ends(&effect);
+    let hindered = !effect.seen && act.has_company();
+    let ended_ns = act.ends(&effect, hindered);
     Ok(Committed {
         fault: fault.clone(),
         nodes: act.nodes,
@@ -241,6 +258,7 @@ pub async fn commit(cluster: &Cluster, recorder: &Recorder, fault: &Fault) -> Re
         mended_ns: act.mended_ns.unwrap_or(ended_ns),
         ended_ns,
         effect,
+        hindered,
     })
 }
 

@@ -75,7 +75,10 @@ pub(super) async fn replace(cluster: &Cluster, position: usize, mends: impl FnOn
         .await?;
     let is = member_id(cluster, position, &name).await?;
     if was == is {
-        return Err(NemesisError::NoEffect(format!("{name} is member {is} as before")));
+        let sentence = format!("{name} has lost its disk and is member {is} as before");
+        // Whatever else was under way is no excuse.
+        cluster.found.note(sentence.clone());
+        return Err(NemesisError::NoEffect(sentence));
     }
     Ok(format!("{name} lost its disk: it was member {was} and is member {is}"))
 }

@@ -132,9 +132,14 @@ pub(super) async fn fail_sync(
             Effect::seen(evidence)
         }
         (None, 0) => Effect::none(format!("no file {files} of {name} was synced")),
-        (None, _) => Effect::none(format!(
-            "{failed} syncs of {files} on {name} answered EIO, and its process went on: a failed sync must end it"
-        )),
+        (None, _) => {
+            let sentence = format!(
+                "{failed} syncs of {files} on {name} answered EIO, and its process went on: a failed sync must end it"
+            );
+            // Whatever else was under way is no excuse.
+            cluster.found.note(sentence.clone());
+            Effect::none(sentence)
+        }
     })
 }
 

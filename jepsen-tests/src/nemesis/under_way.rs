@@ -28,7 +28,7 @@ impl UnderWay {
         Going(self)
     }
 
-    /// By one that is under way itself.
+    /// What is under way now.
     pub(super) fn look(&self) -> Look {
         // In this order one that ends meanwhile counts as there.
         let ended = self.ended.load(Ordering::SeqCst);
@@ -41,6 +41,11 @@ impl Look {
     /// No other fault was there at that moment.
     pub(super) fn is_alone(self) -> bool {
         self.begun <= self.ended + 1
+    }
+
+    /// The same asked by one that had not begun then: some fault was there at that moment, or has come since.
+    pub(super) fn saw_any(self, all: &UnderWay) -> bool {
+        self.begun > self.ended || all.look().begun != self.begun
     }
 
     /// Nor has one come since.
@@ -105,6 +110,12 @@ mod tests {
         assert!(all.look().was_alone(&all));
         drop(own);
         assert!(all.look().is_alone());
+        let idle = all.look();
+        assert!(!idle.saw_any(&all));
+        drop(all.begins());
+        assert!(idle.saw_any(&all) && !all.look().saw_any(&all), "one came and went");
+        let _other = all.begins();
+        assert!(all.look().saw_any(&all), "it is there");
     }
 
     /// The time runs only while nobody else is there, and anew after anybody was, however short.

@@ -90,6 +90,7 @@ mod tests {
             from_ns: 10 * SECOND,
             until_ns,
             effects: vec!["seen".to_owned()],
+            hindered: false,
         }
     }
 

@@ -291,7 +291,11 @@ impl<'plan> Stage<'plan> {
 
     fn keep(&self, committed: Committed) -> Result<(), FolderError> {
         let Fault { nemesis, target, .. } = committed.fault;
-        let word = if committed.effect.seen { "" } else { "NO EFFECT: " };
+        let word = match (committed.effect.seen, committed.hindered) {
+            (true, _) => "",
+            (false, true) => "hindered by another fault: ",
+            (false, false) => "NO EFFECT: ",
+        };
         self.screen.say(&format!(
             "{} {} ({}): {word}{}",
             nemesis.word(),
