@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_selection_has_every_kind() {
         let asked = wanted(&["kill", "pause", "isolate", "power-cut", "bit-flip", "launch"]);
-        let schedule = plan(&asked, Duration::from_secs(45), 2, 2);
+        let schedule = plan(&asked, Duration::from_secs(30), 3, 2);
         assert!(schedule.left_out.is_empty(), "{schedule:?}");
     }
 
