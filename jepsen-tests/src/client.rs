@@ -133,7 +133,7 @@ impl Client {
         let body = answer
             .bytes()
             .await
-            .map_err(|error| NoAnswer::Lost(why(&error)))?
+            .map_err(|error| NoAnswer::Lost(innermost(&error)))?
             .to_vec();
         Ok(Answer {
             status,
@@ -156,9 +156,9 @@ impl Client {
         }
         sent.send().await.map_err(|error| {
             if error.is_connect() {
-                NoAnswer::NotSent(why(&error))
+                NoAnswer::NotSent(innermost(&error))
             } else {
-                NoAnswer::Lost(why(&error))
+                NoAnswer::Lost(innermost(&error))
             }
         })
     }
@@ -184,8 +184,8 @@ impl Client {
     }
 }
 
-/// The innermost cause says most.
-fn why(error: &reqwest::Error) -> String {
+/// What an error says innermost: most.
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;

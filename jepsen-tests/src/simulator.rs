@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::client::{Client, Node, Request};
+use crate::client::{Client, Node, Request, innermost};
 use crate::daemons::{self, Daemons};
 use crate::observe::{NotInTime, eventually};
 
@@ -25,6 +25,9 @@ const UNAVAILABLE_AT_THE_END: u32 = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a control route may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A connection that nobody has used for so long is not used again: the simulator closes it after 30 s, and a request that comes at that moment
+/// has no answer.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A control route did not do as told.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,12 @@ pub struct Simulator {
     url: String,
 }
 
+/// Asks control routes, each of which may take so long.
+pub(crate) fn control_client(answer: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = reqwest::Client::builder().no_proxy();
+    builder.timeout(answer).pool_idle_timeout(IDLE).build()
+}
+
 impl SimulatorError {
     /// An answer that does not say what it should.
     pub fn new(why: String) -> SimulatorError {
@@ -48,7 +57,7 @@ impl SimulatorError {
 impl Simulator {
     /// At its published port.
     pub fn new(url: String) -> Result<Simulator, reqwest::Error> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        let http = control_client(ANSWER)?;
         Ok(Simulator { http, url })
     }
 
@@ -111,9 +120,9 @@ impl Simulator {
 
     async fn answer(&self, request: reqwest::RequestBuilder, path: &str) -> Result<Value, SimulatorError> {
         let failed = |why: String| SimulatorError(format!("/control{path}: {why}"));
-        let answer = request.send().await.map_err(|error| failed(error.to_string()))?;
+        let answer = request.send().await.map_err(|error| failed(innermost(&error)))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| failed(error.to_string()))?;
+        let text = answer.text().await.map_err(|error| failed(innermost(&error)))?;
         if !status.is_success() {
             return Err(failed(format!("{status} {text}")));
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::client::innermost;
 use crate::observe::{NotInTime, eventually};
-use crate::simulator::{Simulator, SimulatorError};
+use crate::simulator::{Simulator, SimulatorError, control_client};
 
 /// How long a control route may take.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -28,9 +29,9 @@ pub struct Ecs {
 impl Ecs {
     /// Behind the same port as the simulator.
     pub fn of(simulator: &Simulator) -> Result<Ecs, SimulatorError> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build();
+        let http = control_client(ANSWER);
         Ok(Ecs {
-            http: http.map_err(|error| SimulatorError::new(error.to_string()))?,
+            http: http.map_err(|error| SimulatorError::new(innermost(&error)))?,
             url: simulator.url().to_owned(),
         })
     }
@@ -42,9 +43,9 @@ impl Ecs {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let answer = request.send().await.map_err(|error| failed(error.to_string()))?;
+        let answer = request.send().await.map_err(|error| failed(innermost(&error)))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(|error| failed(error.to_string()))?;
+        let text = answer.text().await.map_err(|error| failed(innermost(&error)))?;
         if !status.is_success() {
             return Err(failed(format!("{status} {text}")));
         }

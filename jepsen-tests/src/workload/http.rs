@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::check::history::Phase;
-use crate::client::{NoAnswer, Node};
+use crate::client::{NoAnswer, Node, innermost};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -225,14 +225,6 @@ fn no_answer(error: reqwest::Error) -> NoAnswer {
     } else {
         NoAnswer::Lost(innermost(&error))
     }
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]
