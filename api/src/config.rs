@@ -49,7 +49,8 @@ impl Default for ApiConfig {
             catalog_deadline: Duration::from_secs(8),
             bookmark_interval: Duration::from_secs(5),
             write_stall: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(75),
+            // Longer than clients keep them (those of Go and Rust: 90 s), so that none is closed at the moment it is used again.
+            keep_alive: Duration::from_secs(120),
             shutdown_grace: Duration::from_secs(10),
             requests_in_flight: 1024,
             body_bytes_in_flight: 128 * MEBIBYTE,

@@ -25,8 +25,8 @@ const UNAVAILABLE_AT_THE_END: u32 = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a control route may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// A connection that nobody has used for so long is not used again: the simulator closes it after 30 s, and a request that comes at that moment
-/// has no answer.
+/// A connection that nobody has used for so long is not used again: the simulator closes it some time, and a request that comes at that moment has no
+/// answer.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A control route did not do as told.

@@ -26,6 +26,8 @@ use crate::wire::{Caller, CloseWithoutAnswer, serve_aws};
 
 /// The largest request body.
 pub(crate) const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// An idle connection is kept for longer than clients keep it: none is closed at the moment it is used again.
+const IDLE: Duration = Duration::from_secs(120);
 /// Connections served at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 4_096;
 /// How long open requests may take to end when the simulator stops.
@@ -157,6 +159,7 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, router: Router, stopp
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

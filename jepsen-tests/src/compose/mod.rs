@@ -8,6 +8,7 @@ mod ports;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -21,6 +22,10 @@ pub const SERVICES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const TRIES: usize = 3;
 /// Seconds that a node gets to leave before it is killed: more than compose's own grace would hide a node that hangs.
 const STOP_SECONDS_MAX: &str = "30";
+/// How often a pause is tried, after how long again, and what Docker says where that helps.
+const FREEZES: usize = 10;
+const FREEZE_AGAIN: Duration = Duration::from_millis(200);
+const NOT_FROZEN: &str = "unable to freeze";
 /// The labels that Compose gives what it makes.
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
@@ -181,9 +186,18 @@ impl Compose {
         self.act(&["start"], containers).await
     }
 
-    /// Every process stands still.
+    /// Every process stands still. Docker's runtime gives up on a container that does not do so at once, and lets it go on: it is told again.
     pub async fn pause(&self, container: &Container) -> Result<(), ComposeError> {
-        self.act(&["pause"], &[container]).await
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.act(&["pause"], &[container]).await {
+                Err(error) if tries < FREEZES && error.to_string().contains(NOT_FROZEN) => {
+                    tokio::time::sleep(FREEZE_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// They go on.

@@ -1,14 +1,13 @@
 //! Processes that are killed, stopped, or stand still.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::act::Act;
 use super::{Cluster, Effect, NemesisError};
 use crate::compose::Container;
 
-/// How often a pause is tried, and after how long again.
-const FREEZES: usize = 10;
-const FREEZE_AGAIN: Duration = Duration::from_millis(200);
+/// How often a pause is tried.
+const PAUSES: usize = 3;
 /// Exit code of a process that SIGKILL ended, as Docker gives it.
 const KILLED: i64 = 137;
 /// Of one that left in order.
@@ -149,7 +148,7 @@ pub(super) async fn stood_still(
     Ok(seen)
 }
 
-/// Docker's runtime gives up on a container that does not stand still at once: it is told again. It refuses one that has ended by itself.
+/// Docker refuses to pause a container that has ended by itself: it is started, and paused then.
 async fn freeze(cluster: &Cluster, position: usize) -> Result<(), NemesisError> {
     let mut tries = 0;
     loop {
@@ -157,8 +156,8 @@ async fn freeze(cluster: &Cluster, position: usize) -> Result<(), NemesisError> 
         let runs = cluster.running(&[position]).await?;
         match cluster.compose.pause(&runs[0]).await {
             Ok(()) => return Ok(()),
-            Err(error) if tries == FREEZES => return Err(error.into()),
-            Err(_) => tokio::time::sleep(FREEZE_AGAIN).await,
+            Err(error) if tries == PAUSES => return Err(error.into()),
+            Err(_) => {}
         }
     }
 }
