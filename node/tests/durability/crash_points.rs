@@ -18,8 +18,6 @@ const INSTANCES: usize = 4;
 const WRITERS: usize = 4;
 /// Log entries between snapshots, and kept behind one: a node that is away is soon beyond the log. History soon has something to compact.
 const LIMITS: &str = "[snapshot]\nentries = 60\nkeep_entries = 20\n[history]\nrevisions = 1000\n";
-/// A snapshot that stands so far beyond a node's log was not the first: the log was purged by the one before it.
-const BEYOND_THE_LOG: u64 = 60 + 20;
 /// Written after each round.
 const WRITES_BETWEEN: usize = 10;
 
@@ -316,26 +314,10 @@ impl Scene {
 
     /// Kills a node, and waits until neither of the others' logs reaches back to what it has.
     async fn be_away(&mut self, position: usize) {
-        let last = self.number(position, "last_log_index").await.expect("it runs");
+        let url = self.cluster.nodes[position].url();
+        let held = self.cluster.client.metric(&url, "blox_raft_last_log_index").await;
         self.cluster.nodes[position].kill().await;
-        for other in (0..3).filter(|other| *other != position) {
-            eventually("the log is purged", DEADLINE, || async {
-                let snapshot = self.number(other, "snapshot_index").await?;
-                if snapshot > last + BEYOND_THE_LOG {
-                    Ok(())
-                } else {
-                    Err(format!("snapshot at {snapshot}, the node has {last}"))
-                }
-            })
-            .await;
-        }
-    }
-
-    /// A number of a node's `/v2/cluster`.
-    async fn number(&self, position: usize, key: &str) -> Result<u64, String> {
-        let url = format!("{}/v2/cluster", self.cluster.nodes[position].url());
-        let status = self.cluster.client.get_json(&url).await?;
-        status[key].as_u64().ok_or_else(|| format!("{url} has no {key}"))
+        self.cluster.purged_beyond(held.expect("it runs")).await;
     }
 
     /// `open_will_do`: see [`every_instance_is_served`].

@@ -101,6 +101,14 @@ impl Client {
         serde_json::from_slice(&answer.body).map_err(|error| format!("{url}: {error}"))
     }
 
+    /// One series of the metrics page at this address, by its name and labels; `Err`: nobody answers, or there is no such series.
+    pub async fn metric(&self, url: &str, name: &str) -> Result<f64, String> {
+        let text = self.get(&format!("{url}/metrics")).await?.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.trim().parse().ok())
+            .ok_or_else(|| format!("{url} has no series {name}"))
+    }
+
     pub async fn put_json(&self, url: &str, body: &Value) -> Result<Answer, String> {
         self.ask(
             Method::PUT,

@@ -123,6 +123,20 @@ impl Cluster {
         }
     }
 
+    /// Waits until no node that runs has the entry behind this one in its log any more: who holds no further one comes back by snapshot.
+    pub async fn purged_beyond(&self, held: f64) {
+        eventually("logs are purged", DEADLINE, || async {
+            for node in self.running() {
+                let purged = self.client.metric(&node.url(), "blox_raft_purged_index").await?;
+                if purged <= held {
+                    return Err(format!("node {} has purged up to {purged}, {held} was held", node.name));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     /// Waits until every source has been reconciled once and every node has caught up with that.
     pub async fn reconciled(&self) {
         for node in self.running() {

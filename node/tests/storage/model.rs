@@ -133,11 +133,7 @@ pub fn revision(answer: &Answer) -> u64 {
 
 /// One series of a node's metrics page; `Err`: the node does not answer, or has no such series.
 pub async fn metric(client: &Client, node: &Node, name: &str) -> Result<f64, String> {
-    let answer = client.get(&format!("{}/metrics", node.url())).await?;
-    let text = answer.text();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.trim().parse().ok())
-        .ok_or_else(|| format!("{} has no series {name}", node.name))
+    client.metric(&node.url(), name).await
 }
 
 /// Bytes of all files under a directory, as long as they are there.

@@ -68,7 +68,7 @@ async fn a_killed_transfer_is_never_half_visible() {
                 .put(&cluster, &format!("small-{}", number % SMALL_KEYS), value.as_bytes())
                 .await;
         }
-        purged_beyond(&cluster, held.expect("it answers")).await;
+        cluster.purged_beyond(held.expect("it answers")).await;
         match *kill {
             Kill::During(victim, per_cent) => answers += during(&mut cluster, &model, target, victim, per_cent).await,
             Kill::Swap(point) => {
@@ -85,20 +85,6 @@ async fn a_killed_transfer_is_never_half_visible() {
         println!("round {round}, {kill:?}: back and whole");
     }
     println!("{answers} answers on the way, each the truth at its revision");
-}
-
-/// Waits until no other node has the entry behind the last one that the target held: it can only come back by snapshot.
-async fn purged_beyond(cluster: &Cluster, held: f64) {
-    eventually("logs are purged", DEADLINE, || async {
-        for node in cluster.running() {
-            let purged = metric(&cluster.client, node, "blox_raft_purged_index").await?;
-            if purged <= held {
-                return Err(format!("node {} has purged up to {purged}, {held} was held", node.name));
-            }
-        }
-        Ok(())
-    })
-    .await;
 }
 
 /// Paces the transfer, kills at so many per cent, and starts again what was killed. How many answers of the target were compared.
