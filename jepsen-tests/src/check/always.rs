@@ -50,7 +50,8 @@ pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Ver
         // One that was called before and is answered only now is a client that feels the fault.
         let begun = spans.partition_point(|(began_ns, _)| fault.until_ns.is_none_or(|until_ns| *began_ns < until_ns));
         let last = begun.checked_sub(1).map(|last| spans[last].1);
-        if last.is_none_or(|ended_ns| ended_ns < fault.from_ns) {
+        // What had no effect needs nobody who felt it.
+        if !fault.effects.is_empty() && last.is_none_or(|ended_ns| ended_ns < fault.from_ns) {
             findings.note(format!("no operation was under way during the {}", fault.told()));
         }
         if fault.effects.is_empty() && !fault.hindered {

@@ -19,6 +19,8 @@ pub(super) const OWNER: &str = "65532:65532";
 const RELEASE: Duration = Duration::from_secs(20);
 /// `e2fsck` has mended something, or had nothing to mend.
 const MENDED_MAX: i32 = 1;
+/// Of one that could not do its work: somebody holds the device.
+const GAVE_UP: i32 = 8;
 
 /// The disks cannot be made or driven.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +185,16 @@ impl Disks {
             }
         })
         .await?;
-        let output = command::output("e2fsck", &["-p", &disk.device], &[]).await?;
+        // A container that is being started has copied all mounts, and holds the device for a moment.
+        let output = eventually(&what, RELEASE, || async {
+            let output = command::output("e2fsck", &["-p", &disk.device], &[]).await;
+            let output = output.map_err(|error| error.to_string())?;
+            match output.status.code() {
+                Some(GAVE_UP) => Err(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+                _ => Ok(output),
+            }
+        })
+        .await?;
         let code = output.status.code().unwrap_or(-1);
         if !(0..=MENDED_MAX).contains(&code) {
             return Err(DiskError::NotMended {

@@ -79,21 +79,24 @@ async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisE
         let Some(leader) = cluster.leads().await else {
             continue;
         };
-        let addresses = cluster.container(leader.position).await?.addresses;
+        // Another fault may be about to make it anew.
+        let Ok(container) = cluster.container(leader.position).await else {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        let addresses = container.addresses;
         let before = ids(&held(cluster, Duration::ZERO).await?);
         let set = cluster.ecs.ask(Method::POST, "/answers", Some(&rule)).await?;
         let calls = new_calls(cluster, &addresses, &before, within.saturating_sub(began.elapsed())).await?;
         let hands = cluster.hold(vec![leader.position]).await;
         let leads = cluster.leads().await == Some(leader);
         let calls = still(&held(cluster, Duration::ZERO).await?, &calls);
+        // It may be used up already; if not, it is not to hold a call of later.
+        let rule = format!("/answers/{}", set["id"]);
+        let _ = cluster.ecs.ask(Method::DELETE, &rule, None).await;
         if leads && !calls.is_empty() {
             return Ok(Some(Caught { leader, hands, calls }));
         }
-        // It may be used up already.
-        let _ = cluster
-            .ecs
-            .ask(Method::DELETE, &format!("/answers/{}", set["id"]), None)
-            .await;
     }
     Ok(None)
 }

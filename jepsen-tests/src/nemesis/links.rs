@@ -246,6 +246,15 @@ fn changed(
         .collect()
 }
 
+/// A process is gone, or has ended and waits to be looked after.
+fn is_dead(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_none_or(|state| state.starts_with(['Z', 'X']))
+    })
+}
+
 /// A process is there.
 fn lives(pid: u64) -> bool {
     pid > 0 && PathBuf::from(format!("/proc/{pid}")).exists()
@@ -283,7 +292,11 @@ async fn run(
     }
 }
 
+/// Its first process has ended; Docker may not have noticed yet.
 pub(super) async fn has_ended(compose: &Compose, container: &Container) -> bool {
+    if is_dead(container.pid) {
+        return true;
+    }
     let now = compose.inspect(&container.id).await;
     now.map_or(true, |now| now.pid != container.pid)
 }
@@ -393,7 +406,8 @@ mod tests {
     /// This process runs, and none has the number 0.
     #[test]
     fn processes_are_looked_for() {
-        assert!(lives(std::process::id().into()) && !lives(0));
+        let own = std::process::id().into();
+        assert!(lives(own) && !lives(0) && !is_dead(own) && is_dead(u64::MAX));
     }
 
     /// Rules count, headings do not.

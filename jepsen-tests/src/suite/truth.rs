@@ -24,6 +24,9 @@ use crate::workload::http::{Ask, Http};
 
 /// How long a watch may be silent before its end: bookmarks come every five seconds.
 const SILENCE: Duration = Duration::from_secs(20);
+/// How often a node's changes are asked for, and after how long again.
+const TRIES: u32 = 3;
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Why it is not known.
 #[derive(Debug, thiserror::Error)]
@@ -62,18 +65,23 @@ pub async fn keep(http: &Http, nodes: &[Node], folder: &Folder, until: u64) -> R
             path: path.clone(),
             source,
         };
-        let file = BufWriter::new(File::create(&path).map_err(not_written)?);
         let whole = position == 0;
-        follow(http, node, until, file, whole)
-            .await
-            .map_err(|late| match late {
-                Ended::Late(last) => TruthError::NotInTime(NotInTime {
-                    what: format!("the changes of {} up to revision {until}", node.name),
-                    within: SILENCE,
-                    last,
-                }),
-                Ended::NotWritten(source) => not_written(source).into(),
-            })?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let file = BufWriter::new(File::create(&path).map_err(not_written)?);
+            match follow(http, node, until, file, whole).await {
+                Ok(()) => break,
+                Err(Ended::NotWritten(source)) => return Err(not_written(source).into()),
+                // A busy node may refuse, or be silent, once: it is read anew from the beginning.
+                Err(Ended::Late(_)) if tries < TRIES => tokio::time::sleep(TRY_AGAIN).await,
+                Err(Ended::Late(last)) => {
+                    let what = format!("the changes of {} up to revision {until}", node.name);
+                    let within = SILENCE;
+                    return Err(TruthError::NotInTime(NotInTime { what, within, last }));
+                }
+            }
+        }
     }
     Ok(())
 }
