@@ -18,6 +18,8 @@ const INSTANCES: usize = 4;
 const WRITERS: usize = 4;
 /// Log entries between snapshots, and kept behind one: a node that is away is soon beyond the log. History soon has something to compact.
 const LIMITS: &str = "[snapshot]\nentries = 60\nkeep_entries = 20\n[history]\nrevisions = 1000\n";
+/// Entries that a node may take between its word and its end, while users write.
+const TAKEN_MEANWHILE: f64 = 500.0;
 /// Written after each round.
 const WRITES_BETWEEN: usize = 10;
 
@@ -312,12 +314,15 @@ impl Scene {
         self.go_on().await;
     }
 
-    /// Kills a node, and waits until neither of the others' logs reaches back to what it has.
+    /// Kills a node, and waits until neither of the others' logs reaches back to what it has. What that is, it says once it has caught up: right
+    /// after a start its log may be further behind than its state.
     async fn be_away(&mut self, position: usize) {
+        self.cluster.ready(position).await;
         let url = self.cluster.nodes[position].url();
         let held = self.cluster.client.metric(&url, "blox_raft_last_log_index").await;
         self.cluster.nodes[position].kill().await;
-        self.cluster.purged_beyond(held.expect("it runs")).await;
+        let held = held.expect("it runs") + TAKEN_MEANWHILE;
+        self.cluster.purged_beyond(held).await;
     }
 
     /// `open_will_do`: see [`every_instance_is_served`].
