@@ -318,10 +318,11 @@ async fn start_damaged(cluster: &mut Cluster, model: &Model, position: usize, fi
         cluster.nodes[position].start();
         let whole = served_whole(cluster, model, position).await;
         let said = last_words(&cluster.nodes[position], said_before);
-        if said.contains("is put aside")
-            || said.contains("removing what is not a whole snapshot")
-            || said.contains("is damaged and is discarded")
-        {
+        // One that was being built when the node was killed has nothing to do with it.
+        let discards = |line: &str| {
+            line.contains("removing what is not a whole snapshot") && !line.contains("it was never finished")
+        };
+        if said.contains("is put aside") || said.contains("is damaged and is discarded") || said.lines().any(discards) {
             outcome = Outcome::Rebuilt;
         }
         if whole {
