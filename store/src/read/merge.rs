@@ -1,15 +1,14 @@
 //! A k-way merge over the clusters of all sources, in the order of ARNs.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, btree_set};
 use std::sync::Arc;
 
 use super::Cut;
-use super::cursor::{PairStream, RangeCursor, STEP_BYTES_MAX, Steps, first_key};
+use super::cursor::{RangeCursor, STEP_BYTES_MAX, Steps, first_key};
 use super::list::{place_of, record};
-use super::status::StatusIndex;
+use super::status::{StatusCursor, StatusIndex};
 use crate::encoding::{Place, prefix_end};
-use crate::engine::Family;
 use crate::key::{Key, Kind};
 use crate::proto::StoredValue;
 use crate::store::StoreError;
@@ -51,15 +50,13 @@ enum Cursor {
     /// Of a cluster, everything.
     All(RangeCursor),
     /// Of a cluster, what the index over the status names.
-    OfStatus(PairStream),
-    /// Resources that changed since the revision shown: the index may not name them any more.
-    Changed(std::vec::IntoIter<Place>),
+    OfStatus(StatusCursor),
+    /// Tasks that changed since the revision shown.
+    Changed(btree_set::IntoIter<Place>),
 }
 
 /// See the module.
 pub(crate) struct Merge {
-    kind: Kind,
-    status: Option<StatusIndex>,
     cursors: Vec<Cursor>,
     heads: BinaryHeap<Reverse<Row>>,
 }
@@ -68,7 +65,7 @@ impl Merge {
     /// Of a list.
     pub fn new(cut: &Arc<Cut>, kind: Kind, filter: &ResourceFilter) -> Result<Merge, StoreError> {
         let status = StatusIndex::new(cut, kind, filter)?;
-        let groups = groups(cut, kind, filter, status.as_ref())?;
+        let groups = groups(cut, kind, filter, status.as_deref())?;
         let steps = Steps {
             first: if groups.len() > CURSORS_THAT_READ_AHEAD {
                 1
@@ -81,19 +78,12 @@ impl Merge {
             let (start, until) = (group.start(kind, filter), prefix_end(&group.prefix));
             match &status {
                 None => Cursor::All(RangeCursor::new(Arc::clone(cut), start, until, steps)),
-                Some(index) => {
-                    let (start, until) = (index.within(&start), index.within(&until));
-                    Cursor::OfStatus(PairStream::new(Family::Indexes, start, until, steps))
-                }
+                Some(index) => Cursor::OfStatus(index.cursor(&start, &until, steps)),
             }
         });
-        let changed = status
-            .as_ref()
-            .map(|index| Cursor::Changed(index.changed.iter().cloned().collect::<Vec<_>>().into_iter()));
+        let changed = status.as_ref().map(|index| index.changed.clone().into_iter());
         let mut merge = Merge {
-            kind,
-            cursors: cursors.chain(changed).collect(),
-            status,
+            cursors: cursors.chain(changed.map(Cursor::Changed)).collect(),
             heads: BinaryHeap::new(),
         };
         for cursor in 0..merge.cursors.len() {
@@ -117,24 +107,12 @@ impl Merge {
     /// What a cursor comes to next.
     fn following(&mut self, cursor: usize, cut: &Cut) -> Result<Option<(Key, StoredValue)>, StoreError> {
         loop {
-            let key = match (&mut self.cursors[cursor], &self.status) {
-                (Cursor::All(cursor), _) => return cursor.next(),
-                (Cursor::OfStatus(stream), Some(index)) => match stream.pop(&*cut.reader)? {
-                    None => return Ok(None),
-                    Some((indexed, _)) => {
-                        let key = index.key(self.kind, &indexed)?;
-                        if !index.changed.is_empty() && index.changed.contains(&place_of(&key)?) {
-                            continue;
-                        }
-                        key
-                    }
-                },
-                (Cursor::Changed(places), _) => match places.next() {
-                    None => return Ok(None),
-                    Some(place) => place.key(self.kind),
-                },
-                (Cursor::OfStatus(_), None) => return Ok(None),
+            let key = match &mut self.cursors[cursor] {
+                Cursor::All(cursor) => return cursor.next(),
+                Cursor::OfStatus(cursor) => cursor.next(cut)?,
+                Cursor::Changed(places) => places.next().map(|place| place.key(Kind::Task)),
             };
+            let Some(key) = key else { return Ok(None) };
             if let Some(value) = cut.get(&key)? {
                 return Ok(Some((key, value)));
             }
@@ -196,7 +174,7 @@ fn groups(
 ) -> Result<Vec<Group>, StoreError> {
     let first = |from: &[u8], until: &[u8]| match status {
         None => first_key(cut, from, until),
-        Some(index) => index.first_key(cut, kind, from, until),
+        Some(index) => index.first_key(cut, from, until),
     };
     let (mut next, until) = match &filter.source {
         None => (vec![kind as u8], vec![kind as u8 + 1]),
