@@ -1,6 +1,7 @@
 //! The store of one node: opened once, applied to by consensus, read by everyone.
 
 mod anew;
+mod checkpoints;
 #[cfg(feature = "zoo")]
 mod zoo;
 
@@ -18,9 +19,8 @@ use crate::apply;
 use crate::checkpoint;
 use crate::directory::StateDirectory;
 use crate::encoding::meta;
-use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{Engine, Family, FileSizes, ScanLimit, Write};
+use crate::engine::{Engine, Family, FileSizes, Write};
 use crate::feature_level::FeatureLevel;
 use crate::hashes::{HashPoint, HashRing};
 use crate::proto::{Outcome, Position, QuarantinedMessage, ReconcilePass, SessionRecord, SourceStatus};
@@ -29,12 +29,6 @@ use crate::read::cut::position;
 use crate::ring::{RING_BYTES_MAX, Ring};
 use crate::view::{View, ViewError};
 use crate::watch::{WatchEnd, WatchRequest, Watcher};
-
-/// A checkpoint is verified in steps of this.
-const VERIFY_STEP: ScanLimit = ScanLimit {
-    count: 4_096,
-    bytes: 1 << 20,
-};
 
 /// What went wrong with the storage. Fatal to the node: never retried, never acknowledged.
 #[derive(Debug, thiserror::Error)]
@@ -513,77 +507,5 @@ impl Store {
     pub fn file_sizes(&self) -> FileSizes {
         let engine = Arc::clone(&self.inner.engine.lock());
         engine.file_sizes()
-    }
-
-    /// Writes a checkpoint (hard links where it can) into `directory`, which must not exist yet; durable when it returns. Blocking.
-    pub fn checkpoint(&self, directory: &Path) -> Result<CheckpointMeta, StoreError> {
-        let engine = Arc::clone(&self.inner.engine.lock());
-        match &self.inner.place {
-            PlaceOfState::Disk(_) => checkpoint::write(&*engine, directory, checkpoint::ROCKSDB, |directory| {
-                checkpoint::meta_of(&DiskEngine::open_read_only(directory)?)
-            }),
-            PlaceOfState::Memory => checkpoint::write(&*engine, directory, checkpoint::MEMORY, |directory| {
-                checkpoint::meta_of(&MemoryEngine::load(directory)?)
-            }),
-        }
-    }
-
-    /// What a checkpoint directory holds; an error where it is not a whole one.
-    pub fn inspect(directory: &Path) -> Result<CheckpointMeta, StoreError> {
-        checkpoint::inspect(directory).map(|(_, meta)| meta)
-    }
-
-    /// Reads a whole checkpoint: an error where a file or a block in it is damaged. Blocking, and as long as the checkpoint is large.
-    pub fn verify(directory: &Path) -> Result<(), StoreError> {
-        let (kind, _) = checkpoint::inspect(directory)?;
-        let engine: Arc<dyn Engine> = match kind.as_str() {
-            checkpoint::ROCKSDB => Arc::new(DiskEngine::open_read_only(directory)?),
-            _ => Arc::new(MemoryEngine::load(directory)?),
-        };
-        for family in Family::ALL {
-            let mut from = Bytes::new();
-            loop {
-                let pairs = engine.scan(family, &from, &[], VERIFY_STEP)?;
-                let Some((last, _)) = pairs.last() else { break };
-                // The least key above the last.
-                from = [last.as_ref(), &[0]].concat().into();
-            }
-        }
-        Ok(())
-    }
-
-    /// Replaces the whole state by the checkpoint in `directory` (which is moved away), crash-atomically; readers that hold a view finish on
-    /// the old state. Blocking.
-    pub fn install(&self, directory: &Path) -> Result<CheckpointMeta, StoreError> {
-        let promised = Store::inspect(directory)?;
-        check_level("the snapshot", promised.feature_level, self.inner.known_level)?;
-        let mut writer = self.inner.writer.lock();
-        let (engine, meta) = match &self.inner.place {
-            PlaceOfState::Disk(place) => {
-                let (engine, meta) = place.install(directory)?;
-                (Arc::new(engine) as Arc<dyn Engine>, meta)
-            }
-            PlaceOfState::Memory => {
-                let (engine, meta) = checkpoint::install_in_memory(directory)?;
-                (Arc::new(engine) as Arc<dyn Engine>, meta)
-            }
-        };
-        #[cfg(feature = "zoo")]
-        crate::zoo::leave_out_half(&*engine)?;
-        let mut position = position(&*engine)?;
-        apply::complete_indexes(&*engine, &mut position)?;
-        self.inner.hashes.lock().clear();
-        self.inner
-            .publish(&position, Some(&engine), |ring| ring.restart(position.revision));
-        let replaced = std::mem::replace(
-            &mut *writer,
-            Writer {
-                engine,
-                position,
-                failed: false,
-            },
-        );
-        replaced.engine.discard_when_unused();
-        Ok(meta)
     }
 }
