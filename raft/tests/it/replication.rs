@@ -3,7 +3,7 @@
 use blox_raft::{Leadership, ProposeError, Role};
 use blox_store::proto::outcome;
 
-use crate::cluster::{Cluster, PATIENCE, caught_up, put};
+use crate::cluster::{Cluster, PATIENCE, caught_up, local, put};
 
 /// Three new nodes become one cluster with one founder; each takes writes; each has all of them.
 #[tokio::test(flavor = "multi_thread")]
@@ -105,22 +105,22 @@ async fn restarts_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_quorum_nothing_is_written() {
     let mut cluster = Cluster::started(3).await;
+    let third = cluster.follower().await;
+    cluster.nodes[third].stop().await;
+    // Leadership may have moved until here; from here on a follower needs the vote of the one that leads.
     let leader = cluster.leader().await;
-    let alone = cluster.follower().await;
-    for number in (0..3)
-        .filter(|number| *number != alone && *number != leader)
-        .chain([leader])
-        .collect::<Vec<_>>()
-    {
-        cluster.nodes[number].stop().await;
-    }
+    let alone = (0..3).find(|number| ![third, leader].contains(number));
+    let alone = alone.expect("the last of three");
+    cluster.nodes[leader].stop().await;
     let deadline = std::time::Duration::from_secs(3);
     let error = cluster.nodes[alone]
         .consensus()
         .propose(put("lost", "x"), deadline)
         .await
         .expect_err("no quorum");
-    assert!(matches!(error, ProposeError::NoLeader), "{error:?}");
+    let status = cluster.nodes[alone].consensus().status();
+    assert!(matches!(error, ProposeError::NoLeader), "{error:?}, {status:?}");
+    assert_eq!(local(cluster.nodes[alone].store(), "lost"), None);
     cluster.stop().await;
 }
 
