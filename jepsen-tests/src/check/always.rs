@@ -1,4 +1,4 @@
-//! What every run must show before its verdicts mean anything: operations succeeded, they went on during each fault, and each fault took effect.
+//! What every run must show before its verdicts mean anything: operations succeeded, each fault took effect, and they went on during it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ pub struct Expected<'a> {
 /// Judges a run:
 /// - of each function that occurs or is expected, at least one operation succeeded;
 /// - each expected fault was done;
-/// - an operation was under way during each fault, and each fault was seen to take effect, unless another one may have hindered it.
+/// - each fault was seen to take effect, unless another one may have hindered it;
+/// - an operation was under way during each that took effect.
 pub fn check(history: &History, faults: &[Fault], expected: Expected<'_>) -> Verdict {
     let mut findings = Findings::default();
     let mut succeeded: BTreeMap<&str, bool> = expected.functions.iter().map(|function| (*function, false)).collect();

@@ -1,7 +1,8 @@
 //! What was done to the cluster, from the nemesis lines of a history.
 //!
 //! `{"process":"nemesis","type":"invoke","f":"kill","value":"node-1","time":ns}` begins a fault on a target; `info` lines of the same `f` and `value` with a
-//! member `effect` say how it was seen to take effect, with a member `hindered` that another fault may have kept it from that; `ok` says that it is mended. One that is never mended lasts to the end; other lines are passed over.
+//! member `effect` say how it was seen to take effect, with a member `hindered` that another fault may have kept it from that; `ok` says that it is
+//! mended. One that is never mended lasts to the end; other lines are passed over.
 
 use serde_json::Value;
 

@@ -24,7 +24,7 @@ use crate::workload::http::{Ask, Http};
 
 /// How long a watch may be silent before its end: bookmarks come every five seconds.
 const SILENCE: Duration = Duration::from_secs(20);
-/// How often a node's changes are asked for, and after how long again.
+/// How often a node that refuses is asked for its changes, and after how long again.
 const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -73,9 +73,9 @@ pub async fn keep(http: &Http, nodes: &[Node], folder: &Folder, until: u64) -> R
             match follow(http, node, until, file, whole).await {
                 Ok(()) => break,
                 Err(Ended::NotWritten(source)) => return Err(not_written(source).into()),
-                // A busy node may refuse, or be silent, once: it is read anew from the beginning.
-                Err(Ended::Late(_)) if tries < TRIES => tokio::time::sleep(TRY_AGAIN).await,
-                Err(Ended::Late(last)) => {
+                // A busy node may say so; a stream that has begun tells everything.
+                Err(Ended::Refused(_)) if tries < TRIES => tokio::time::sleep(TRY_AGAIN).await,
+                Err(Ended::Refused(last) | Ended::Late(last)) => {
                     let what = format!("the changes of {} up to revision {until}", node.name);
                     let within = SILENCE;
                     return Err(TruthError::NotInTime(NotInTime { what, within, last }));
@@ -87,38 +87,41 @@ pub async fn keep(http: &Http, nodes: &[Node], folder: &Folder, until: u64) -> R
 }
 
 enum Ended {
+    /// Before the stream had begun.
+    Refused(String),
+    /// Before everything was told.
     Late(String),
     NotWritten(std::io::Error),
 }
 
 async fn follow(http: &Http, node: &Node, until: u64, mut file: BufWriter<File>, whole: bool) -> Result<(), Ended> {
-    let late = |why: String| Ended::Late(why);
     let mut from = 1;
     let mut answer = loop {
         let ask = Ask::get(format!("/v2/watch?from_revision={from}"), SILENCE);
-        let answer = http.open(node, &ask).await.map_err(|error| late(error.to_string()))?;
+        let opened = http.open(node, &ask).await;
+        let answer = opened.map_err(|error| Ended::Refused(error.to_string()))?;
         if answer.status().as_u16() != 410 {
             break answer;
         }
         // The beginning is compacted away: from where it is kept.
         let problem: Value = answer.json().await.unwrap_or_default();
         let oldest = problem["oldest_revision"].as_u64().filter(|oldest| *oldest > from);
-        from = oldest.ok_or_else(|| late(format!("it answers 410: {problem}")))?;
+        from = oldest.ok_or_else(|| Ended::Late(format!("it answers 410: {problem}")))?;
     };
     if answer.status().as_u16() != 200 {
-        return Err(late(format!("it answers {}", answer.status())));
+        return Err(Ended::Refused(format!("it answers {}", answer.status())));
     }
     writeln!(file, "{}", json!({"node": node.name, "from": from, "until": until})).map_err(Ended::NotWritten)?;
     let (mut waiting, mut reached) = (Vec::new(), 0);
     while reached < until {
         match tokio::time::timeout(SILENCE, answer.chunk()).await {
             Ok(Ok(Some(chunk))) => waiting.extend_from_slice(&chunk),
-            ended => return Err(late(format!("it ended at revision {reached}: {ended:?}"))),
+            ended => return Err(Ended::Late(format!("it ended at revision {reached}: {ended:?}"))),
         }
         for line in lines(&mut waiting) {
-            match Line::parse(&line).map_err(late)? {
+            match Line::parse(&line).map_err(Ended::Late)? {
                 Line::Bookmark(revision) => reached = reached.max(revision),
-                Line::End(said) => return Err(late(said)),
+                Line::End(said) => return Err(Ended::Late(said)),
                 Line::Change(change) => {
                     reached = reached.max(change.revision);
                     if change.revision <= until {
