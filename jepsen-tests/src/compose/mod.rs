@@ -8,7 +8,7 @@ mod ports;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -262,7 +262,15 @@ impl Compose {
 
     /// What a container has said since it was made.
     pub async fn logs(&self, container: &Container) -> Result<Vec<u8>, ComposeError> {
-        let output = command::output("docker", &["logs", "--timestamps", &container.id], &[]).await?;
+        self.logs_since(container, SystemTime::UNIX_EPOCH).await
+    }
+
+    /// What it has said since then, by this machine's clock.
+    pub async fn logs_since(&self, container: &Container, since: SystemTime) -> Result<Vec<u8>, ComposeError> {
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
+        let words = ["logs", "--timestamps", "--since", &since, &container.id];
+        let output = command::output("docker", &words, &[]).await?;
         Ok([output.stdout, output.stderr].concat())
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -119,18 +120,18 @@ pub(super) async fn damage(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effec
         cluster.start(&held.positions).await?;
         return Ok(Effect::none("no file was other than before"));
     };
-    let before = Said::of(&log_of(cluster, container).await?);
+    let since = SystemTime::now();
     cluster.start(&held.positions).await?;
-    let mut came = comes_back(cluster, position, container, before).await?;
+    let mut came = comes_back(cluster, position, container, since).await?;
     if came == Came::Ready {
         act.hold().await;
         // It may have read the damage meanwhile, and ended.
-        came = comes_back(cluster, position, container, before).await?;
+        came = comes_back(cluster, position, container, since).await?;
     }
     act.mends();
-    let since = Said::of(&log_of(cluster, container).await?);
+    let rebuilt = says(&log_since(cluster, container, since).await?, REBUILDS) > 0;
     let became = match came {
-        Came::Ready if damaged.kind.is_of_state() && since.rebuilt > before.rebuilt => REBUILT.to_owned(),
+        Came::Ready if damaged.kind.is_of_state() && rebuilt => REBUILT.to_owned(),
         Came::Ready => {
             let replaced = member::replace(cluster, position, || {}).await?;
             format!("{READY}; {replaced}")
@@ -151,21 +152,9 @@ enum Came {
     Refused(String),
 }
 
-/// How often a node's log says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
-    ends: usize,
-    rebuilt: usize,
-}
-
-impl Said {
-    fn of(log: &str) -> Said {
-        let count = |words: &str| log.lines().filter(|line| line.contains(words)).count();
-        Said {
-            ends: count(ENDS),
-            rebuilt: count(REBUILDS),
-        }
-    }
+/// In how many lines of a log these words stand.
+fn says(log: &str, words: &str) -> usize {
+    log.lines().filter(|line| line.contains(words)).count()
 }
 
 /// Waits until the node is ready, or has refused to start; a node that ends once and then rebuilds is ready in the end.
@@ -173,24 +162,23 @@ async fn comes_back(
     cluster: &Cluster,
     position: usize,
     container: &Container,
-    before: Said,
+    since: SystemTime,
 ) -> Result<Came, NemesisError> {
     let came = cluster.in_calm("a damaged node to refuse or to be ready", || async {
         if cluster.observer.ready(position).await.is_ok() {
             return Ok(Came::Ready);
         }
-        let log = log_of(cluster, container).await.map_err(|error| error.to_string())?;
-        // Once it may end to rebuild itself with the next start; twice it refuses.
-        let ended_since = Said::of(&log).ends.saturating_sub(before.ends);
+        let log = log_since(cluster, container, since).await;
+        let log = log.map_err(|error| error.to_string())?;
         match log.lines().rfind(|line| line.contains(ENDS)) {
-            Some(last) if ended_since >= REFUSALS => Ok(Came::Refused(told(last))),
+            Some(last) if says(&log, ENDS) >= REFUSALS => Ok(Came::Refused(told(last))),
             _ => Err("it does neither".to_owned()),
         }
     });
     Ok(came.await?)
 }
 
-/// So often a node must have ended to count as one that refuses.
+/// So often a node must have ended to count as one that refuses: once it may end to rebuild itself with the next start.
 const REFUSALS: usize = 3;
 /// Characters of its reason that are told.
 const REASON_MAX: usize = 240;
@@ -200,24 +188,19 @@ fn told(line: &str) -> String {
     line[from..].chars().take(REASON_MAX).collect()
 }
 
-/// Why the node has ended since, by its own word; nothing: it has said nothing.
+/// Why the node has ended since then, by its own word; nothing: it has said nothing.
 pub(super) async fn ended_since(
     cluster: &Cluster,
     container: &Container,
-    ended_before: usize,
+    since: SystemTime,
 ) -> Result<Option<String>, NemesisError> {
-    let log = log_of(cluster, container).await?;
-    let mut ends = log.lines().filter(|line| line.contains(ENDS));
-    Ok(ends.nth(ended_before).map(told))
+    let log = log_since(cluster, container, since).await?;
+    Ok(log.lines().find(|line| line.contains(ENDS)).map(told))
 }
 
-async fn log_of(cluster: &Cluster, container: &Container) -> Result<String, NemesisError> {
-    Ok(String::from_utf8_lossy(&cluster.compose.logs(container).await?).into_owned())
-}
-
-/// How often the node has ended by its own word until now.
-pub(super) async fn times_ended(cluster: &Cluster, container: &Container) -> Result<usize, NemesisError> {
-    Ok(Said::of(&log_of(cluster, container).await?).ends)
+async fn log_since(cluster: &Cluster, container: &Container, since: SystemTime) -> Result<String, NemesisError> {
+    let log = cluster.compose.logs_since(container, since).await?;
+    Ok(String::from_utf8_lossy(&log).into_owned())
 }
 
 /// A file that is other than it was.
@@ -383,7 +366,7 @@ mod tests {
         assert!(state.is_of_state() && others.iter().all(|kind| !kind.is_of_state()));
         let log = "t ERROR n blox: the node ends cause=x\nt ERROR n blox: the state is damaged: it is put aside until the next start, and rebuilt from the log\n\
             t WARN n blox: the state is rebuilt from this node's own snapshot\n";
-        assert_eq!(Said::of(log), Said { ends: 1, rebuilt: 1 });
+        assert_eq!((says(log, ENDS), says(log, REBUILDS)), (1, 1));
     }
 
     /// Damage stays within the file and names it; every kind that is there can be drawn.

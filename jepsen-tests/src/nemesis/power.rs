@@ -1,6 +1,6 @@
 //! What a disk that loses what was not synced makes possible: power cuts, torn writes, a sync that fails.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -9,7 +9,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::act::Act;
-use super::damage::{ended_since, times_ended};
+use super::damage::ended_since;
 use super::disk::eventually_seen;
 use super::lossy::LossyDisks;
 use super::{Cluster, Effect, Nemesis, NemesisError};
@@ -19,6 +19,8 @@ use crate::observe::eventually;
 
 /// Files whose syncs fail, by how their paths begin and end: the log's write-ahead log, anything of the log, anything.
 const FAILING_FILES: [(&str, &str); 3] = [("data/raft/", ".log"), ("data/raft/", ""), ("data/", "")];
+/// A snapshot that a peer sends.
+const INCOMING: &str = "data/snapshots/incoming-";
 /// So many syncs are let pass before one fails, at most.
 const PASSING_MAX: u32 = 20;
 /// How long Docker may take to have a container without power end for good.
@@ -100,41 +102,55 @@ pub(super) async fn fail_sync(
     let position = held.positions[0];
     let name = cluster.name(position).to_owned();
     let container = cluster.container(position).await?;
-    let ended_before = times_ended(cluster, &container).await?;
     let failed_before = disks.counters(&name).await?.syncs_failed;
     let failing = draw_failing(&mut act.random);
     let files = format!("{}*{}", failing.under, failing.ends);
+    let since = SystemTime::now();
     act.begins(&held.positions);
     disks.fail_syncs(&name, Some(failing)).await?;
-    let seen = eventually_seen(async || {
+    let ended = async || {
         let now = cluster.compose.inspect(&container.id).await.ok()?;
         let counters = disks.counters(&name).await.ok()?;
         let has_ended = now.pid != container.pid || now.status != "running";
         let file = counters.last_failed.filter(|_| counters.syncs_failed > failed_before)?;
         has_ended.then(|| format!("a sync of {file} on {name} answered EIO, and its process ended"))
-    })
-    .await;
-    let mut evidence: Vec<String> = seen.iter().cloned().collect();
+    };
+    let mut seen = eventually_seen(ended).await;
     if seen.is_some() {
-        evidence.extend(ended_since(cluster, &container, ended_before).await?);
         act.hold().await;
     }
-    act.mends();
     disks.fail_syncs(&name, None).await?;
+    if seen.is_none() && disks.counters(&name).await?.syncs_failed > failed_before {
+        // It may have failed at the last moment.
+        seen = eventually_seen(ended).await;
+    }
+    act.mends();
+    let why = match seen {
+        Some(_) => ended_since(cluster, &container, since).await?,
+        None => None,
+    };
     cluster.revive(position).await?;
     // Docker may have started it by itself, and set no rules again.
     cluster.links.renew(&cluster.compose, &name).await?;
     cluster.relays.renew(&cluster.compose, &name).await?;
-    let failed = disks.counters(&name).await?.syncs_failed - failed_before;
+    let counters = disks.counters(&name).await?;
+    let failed = counters.syncs_failed - failed_before;
+    let file = counters.last_failed.unwrap_or_default();
     Ok(match (seen, failed) {
-        (Some(_), _) => {
-            evidence.push(format!("{failed} syncs failed"));
-            Effect::seen(evidence)
-        }
+        (Some(seen), _) => Effect::seen(
+            [Some(seen), why, Some(format!("{failed} syncs failed"))]
+                .into_iter()
+                .flatten()
+                .collect(),
+        ),
         (None, 0) => Effect::none(format!("no file {files} of {name} was synced")),
+        // Of a snapshot that is on its way nothing is relied upon yet.
+        (None, _) if file.starts_with(INCOMING) => Effect::none(format!(
+            "{failed} syncs on {name} failed, the last of {file}, which is fetched anew"
+        )),
         (None, _) => {
             let sentence = format!(
-                "{failed} syncs of {files} on {name} answered EIO, and its process went on: a failed sync must end it"
+                "{failed} syncs of {files} on {name} answered EIO, the last of {file}, and its process went on: a failed sync must end it"
             );
             // Whatever else was under way is no excuse.
             cluster.found.note(sentence.clone());

@@ -1,10 +1,13 @@
 //! Processes that are killed, stopped, or stand still.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::act::Act;
 use super::{Cluster, Effect, NemesisError};
 use crate::compose::Container;
+use crate::observe::eventually;
 
 /// How often a pause is tried.
 const PAUSES: usize = 3;
@@ -12,6 +15,8 @@ const PAUSES: usize = 3;
 const KILLED: i64 = 137;
 /// Of one that left in order.
 const LEFT: i64 = 0;
+/// How long a process may take from its start until it listens for SIGTERM.
+const LISTENS: Duration = Duration::from_secs(5);
 
 /// What was seen of one node: as it must be, or what was instead.
 pub(super) type Seen = Result<String, String>;
@@ -68,6 +73,7 @@ pub(super) async fn term(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect,
     let containers = cluster.running(&held.positions).await?;
     act.begins(&held.positions);
     let stops = containers.iter().map(|container| async {
+        until_it_listens(container).await;
         let began = Instant::now();
         cluster.compose.stop(container).await.map(|()| began.elapsed())
     });
@@ -92,6 +98,26 @@ pub(super) async fn term(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect,
     let effect = Effect::of_all(seen);
     started_again(cluster, act, &held.positions, effect.seen).await?;
     Ok(effect)
+}
+
+/// The first process of a container is not even ended by a SIGTERM that it does not listen for yet. One that never does is told all the same.
+async fn until_it_listens(container: &Container) {
+    let path = format!("/proc/{}/status", container.pid);
+    let listens = eventually("a process to listen for SIGTERM", LISTENS, || async {
+        match std::fs::read_to_string(&path) {
+            Ok(status) if !listens_for(Signal::SIGTERM, &status) => Err("it does not".to_owned()),
+            // Gone already, it needs not be waited for.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    });
+    let _ = listens.await;
+}
+
+/// From `/proc/PID/status`: bit n - 1 of `SigCgt` is set for a signal n with a handler (proc(5)).
+fn listens_for(signal: Signal, status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask >> (signal as u32 - 1) & 1 == 1)
 }
 
 /// They stay down for as long as the fault lasts, and are started at once; where not all have ended, each by itself and without waiting.
@@ -159,5 +185,20 @@ async fn freeze(cluster: &Cluster, position: usize) -> Result<(), NemesisError> 
             Err(error) if tries == PAUSES => return Err(error.into()),
             Err(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By its bit, whatever else a process listens for.
+    #[test]
+    fn handlers_are_seen() {
+        let before = "Name:\tblox\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000440\n";
+        assert!(!listens_for(Signal::SIGTERM, before) && listens_for(Signal::SIGSEGV, before));
+        let after = before.replace("0440", "4440");
+        assert!(listens_for(Signal::SIGTERM, &after));
+        assert!(!listens_for(Signal::SIGTERM, ""));
     }
 }
