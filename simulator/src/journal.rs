@@ -7,11 +7,11 @@ use serde::Serialize;
 use crate::world::{EventKind, Name};
 
 /// Events remembered with their deliveries.
-pub(crate) const EVENTS_KEPT: usize = 1_000_000;
+pub(crate) const EVENTS_KEPT: usize = 300_000;
 /// API calls remembered.
 pub(crate) const CALLS_KEPT: usize = 100_000;
 /// Resources of which the highest version sent is remembered.
-const RESOURCES_MAX: usize = 1_000_000;
+const RESOURCES_MAX: usize = 300_000;
 
 /// One event that ECS sent, lost or not.
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +116,8 @@ impl Journal {
         let Some(record) = self.events.get_mut(event) else {
             return;
         };
+        // Most events have one copy.
+        record.messages.reserve_exact(1);
         record.messages.push(MessageRecord {
             message_id: Name::clone(message_id),
             sent_ms: now_ms,

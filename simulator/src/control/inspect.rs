@@ -1,15 +1,18 @@
 //! The truth, and the judge's counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::ser::{SerializeStruct, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{Answer, answer};
 use crate::judge::{CountShown, Pair, Subject};
 use crate::simulation::Simulation;
-use crate::world::{Cluster, Instance, Task, World, api_form};
+use crate::world::versioned::Versioned;
+use crate::world::{Cluster, Instance, Task, api_form};
 
 pub(super) async fn health(State(simulation): State<Arc<Simulation>>) -> Answer {
     let world = simulation.world();
@@ -35,7 +38,7 @@ pub(super) struct StateQuery {
 /// What exists now, whatever lag the listings have.
 pub(super) async fn state(State(simulation): State<Arc<Simulation>>, Query(query): Query<StateQuery>) -> Answer {
     let world = simulation.world();
-    let mut shown = Map::new();
+    let mut shown = BTreeMap::new();
     for (name, region) in &world.regions {
         if query.region.as_ref().is_some_and(|wanted| **wanted != **name) {
             continue;
@@ -47,34 +50,69 @@ pub(super) async fn state(State(simulation): State<Arc<Simulation>>, Query(query
                 .as_ref()
                 .is_none_or(|wanted| **wanted == *cluster.key.name)
         });
-        let documents: Vec<Value> = chosen
-            .map(|cluster| cluster_state(&world, cluster, query.documents))
+        let clusters: Vec<ClusterState> = chosen
+            .map(|cluster| ClusterState {
+                cluster,
+                now_ms: world.now_ms(),
+                documents: query.documents,
+            })
             .collect();
-        shown.insert(name.to_string(), json!({"clusters": documents}));
+        shown.insert(&**name, BTreeMap::from([("clusters", clusters)]));
     }
-    answer(&json!({"at_ms": world.now_ms(), "regions": shown}))
+    answer(&StateShown {
+        at_ms: world.now_ms(),
+        regions: shown,
+    })
 }
 
-fn cluster_state(world: &World, cluster: &Cluster, documents: bool) -> Value {
-    let instance = |one: &Instance| {
-        if documents {
-            one.document(api_form(true, true))
-        } else {
-            instance_summary(one)
-        }
-    };
-    let task = |one: &Task| {
-        if documents {
-            one.document(api_form(true, false))
-        } else {
-            task_summary(one)
-        }
-    };
-    json!({
-        "cluster": cluster.document(world.now_ms()),
-        "instances": cluster.instances.values().map(|one| instance(one.current())).collect::<Vec<_>>(),
-        "tasks": cluster.tasks.values().map(|one| task(one.current())).collect::<Vec<_>>(),
-    })
+#[derive(Serialize)]
+struct StateShown<'a> {
+    at_ms: u64,
+    regions: BTreeMap<&'a str, BTreeMap<&'static str, Vec<ClusterState<'a>>>>,
+}
+
+/// Written one resource after the other: all documents of an hour at once would be a multiple of the answer.
+struct ClusterState<'a> {
+    cluster: &'a Cluster,
+    now_ms: u64,
+    documents: bool,
+}
+
+impl Serialize for ClusterState<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let instances = || {
+            let all = self.cluster.instances.values().map(Versioned::current);
+            all.map(|one| match self.documents {
+                true => one.document(api_form(true, true)),
+                false => instance_summary(one),
+            })
+        };
+        let tasks = || {
+            let all = self.cluster.tasks.values().map(Versioned::current);
+            all.map(|one| match self.documents {
+                true => one.document(api_form(true, false)),
+                false => task_summary(one),
+            })
+        };
+        let mut shown = serializer.serialize_struct("ClusterState", 3)?;
+        shown.serialize_field("cluster", &self.cluster.document(self.now_ms))?;
+        shown.serialize_field("instances", &OneByOne(instances))?;
+        shown.serialize_field("tasks", &OneByOne(tasks))?;
+        shown.end()
+    }
+}
+
+/// A list whose items are made when they are written.
+struct OneByOne<F>(F);
+
+impl<F, I> Serialize for OneByOne<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item = Value>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 fn instance_summary(one: &Instance) -> Value {

@@ -204,6 +204,26 @@ impl World {
         let forget_ms = self.settings.delays.forget.draw_ms(&mut self.random);
         self.timers
             .set(now_ms + forget_ms, Timer::ForgetTask { task: key.clone() });
+        self.past_is_forgotten_after(key);
+    }
+
+    /// A state that ends now is forgotten when more than the history has passed.
+    fn past_is_forgotten_after(&mut self, key: &TaskKey) {
+        let at_ms = self.now_ms() + self.settings.history_ms() + 1;
+        self.timers.set(at_ms, Timer::ForgetPast { task: key.clone() });
+    }
+
+    /// A STOPPED task is described for another hour, as it is then.
+    pub(crate) fn forget_past(&mut self, key: &TaskKey) {
+        let (now_ms, history_ms) = (self.now_ms(), self.settings.history_ms());
+        let cluster = self.cluster_mut(&key.cluster);
+        if let Some(task) = cluster.and_then(|cluster| cluster.tasks.get_mut(&key.id)) {
+            task.forget(now_ms, history_ms);
+            // Lag was switched on meanwhile.
+            if task.has_past() {
+                self.past_is_forgotten_after(key);
+            }
+        }
     }
 
     /// A STOPPED task can no longer be described.

@@ -186,6 +186,7 @@ impl World {
             Timer::ReturnAgent { instance } => self.agent_returned(&instance),
             Timer::LeaveAfterDrain { instance } => self.leave_after_drain(&instance),
             Timer::EndDrain { instance } => self.end_drain(&instance),
+            Timer::ForgetPast { task } => self.forget_past(&task),
             Timer::ForgetTask { task } => self.forget_task(&task),
             Timer::ForgetInstance { instance } => self.forget_instance(&instance),
             Timer::Live => self.live(),

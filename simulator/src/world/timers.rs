@@ -41,6 +41,10 @@ pub(crate) enum Timer {
     EndDrain {
         instance: InstanceKey,
     },
+    /// Nobody is shown any more what a task was before it stopped.
+    ForgetPast {
+        task: TaskKey,
+    },
     ForgetTask {
         task: TaskKey,
     },

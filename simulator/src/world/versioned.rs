@@ -51,11 +51,25 @@ impl<T> Versioned<T> {
         self.past.push_front((self.since_ms, old));
         self.since_ms = now_ms;
         self.past.truncate(PAST_STATES_MAX);
+        self.forget(now_ms, history_ms);
+        &self.current
+    }
+
+    /// Whether anything but the current state is known.
+    pub(crate) fn has_past(&self) -> bool {
+        !self.past.is_empty()
+    }
+
+    /// What ended more than `history_ms` ago is forgotten.
+    pub(crate) fn forget(&mut self, now_ms: u64, history_ms: u64) {
         // A state ends where the next newer one begins.
-        while self.past.len() > 1 && self.past[self.past.len() - 2].0 + history_ms < now_ms {
+        let ended_ms = |one: &Self| {
+            let newer = one.past.len().checked_sub(2)?;
+            Some(one.past[newer].0)
+        };
+        while !self.past.is_empty() && ended_ms(self).unwrap_or(self.since_ms) + history_ms < now_ms {
             self.past.pop_back();
         }
-        &self.current
     }
 }
 
@@ -78,5 +92,10 @@ mod tests {
         let at = |at_ms| resource.as_of(at_ms).map(|value| **value);
         assert_eq!(at(150), Some('c'), "of what is forgotten, the oldest kept is shown");
         assert_eq!((at(4_500), at(99)), (Some('c'), None));
+        resource.forget(6_000, 1_000);
+        assert!(resource.has_past(), "it ended a second ago");
+        resource.forget(6_001, 1_000);
+        assert_eq!(resource.as_of(6_000).map(|value| **value), Some('d'));
+        assert!(!resource.has_past());
     }
 }
