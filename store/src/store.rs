@@ -14,6 +14,8 @@ use blox_runtime::watch;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+pub use checkpoints::CheckpointMeta;
+
 use crate::Revision;
 use crate::apply;
 use crate::checkpoint;
@@ -89,23 +91,6 @@ pub struct Progress {
     pub elapsed_ms: u64,
     /// The current session; 0: none yet.
     pub session: u64,
-}
-
-/// What a checkpoint holds, read out of the checkpoint itself.
-#[derive(Clone, Debug)]
-pub struct CheckpointMeta {
-    /// Index of the last applied entry.
-    pub applied_index: u64,
-    /// Its log id, in consensus' own encoding; empty: nothing applied yet.
-    pub log_id: Bytes,
-    /// The membership, in consensus' own encoding; empty: none.
-    pub membership: Bytes,
-    /// The state's revision.
-    pub revision: Revision,
-    /// The state's feature level.
-    pub feature_level: FeatureLevel,
-    /// The state's chained hash, 16 bytes; empty where only a manifest was read.
-    pub state_hash: Bytes,
 }
 
 /// Chained hash of everything applied so far: equal on all nodes at the same applied index.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{CheckpointMeta, PlaceOfState, Store, StoreError, Writer, check_level};
+use super::{PlaceOfState, Store, StoreError, Writer, check_level};
+use crate::Revision;
 use crate::apply;
 use crate::checkpoint;
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, Family, ScanLimit};
+use crate::feature_level::FeatureLevel;
 use crate::read::cut::position;
 
 /// A checkpoint is verified in steps of this.
@@ -18,6 +20,23 @@ const VERIFY_STEP: ScanLimit = ScanLimit {
     count: 4_096,
     bytes: 1 << 20,
 };
+
+/// What a checkpoint holds, read out of the checkpoint itself.
+#[derive(Clone, Debug)]
+pub struct CheckpointMeta {
+    /// Index of the last applied entry.
+    pub applied_index: u64,
+    /// Its log id, in consensus' own encoding; empty: nothing applied yet.
+    pub log_id: Bytes,
+    /// The membership, in consensus' own encoding; empty: none.
+    pub membership: Bytes,
+    /// The state's revision.
+    pub revision: Revision,
+    /// The state's feature level.
+    pub feature_level: FeatureLevel,
+    /// The state's chained hash, 16 bytes; empty where only a manifest was read.
+    pub state_hash: Bytes,
+}
 
 impl Store {
     /// Writes a checkpoint (hard links where it can) into `directory`, which must not exist yet; durable when it returns. Blocking.
