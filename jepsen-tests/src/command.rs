@@ -41,9 +41,19 @@ pub enum CommandError {
 
 /// Runs a program to its end; its standard output.
 pub async fn run(program: &str, arguments: &[&str], environment: &[(String, String)]) -> Result<String, CommandError> {
+    let output = succeeds(program, arguments, environment).await?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Runs a program to its end; all that it said.
+pub async fn succeeds(
+    program: &str,
+    arguments: &[&str],
+    environment: &[(String, String)],
+) -> Result<Output, CommandError> {
     let output = output(program, arguments, environment).await?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        return Ok(output);
     }
     let said = if output.stderr.is_empty() {
         &output.stdout

@@ -270,7 +270,7 @@ impl Compose {
         let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let since = format!("{}.{:09}", since.as_secs(), since.subsec_nanos());
         let words = ["logs", "--timestamps", "--since", &since, &container.id];
-        let output = command::output("docker", &words, &[]).await?;
+        let output = command::succeeds("docker", &words, &[]).await?;
         Ok([output.stdout, output.stderr].concat())
     }
 

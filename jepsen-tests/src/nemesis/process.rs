@@ -105,12 +105,17 @@ async fn until_it_listens(container: &Container) {
     let path = format!("/proc/{}/status", container.pid);
     let listens = eventually("a process to listen for SIGTERM", LISTENS, || async {
         match std::fs::read_to_string(&path) {
-            Ok(status) if !listens_for(Signal::SIGTERM, &status) => Err("it does not".to_owned()),
+            Ok(status) if !is_node(&status) || !listens_for(Signal::SIGTERM, &status) => Err("it does not".to_owned()),
             // Gone already, it needs not be waited for.
             Ok(_) | Err(_) => Ok(()),
         }
     });
     let _ = listens.await;
+}
+
+/// From `/proc/PID/status`: the node's process, and no more Docker's that becomes it.
+fn is_node(status: &str) -> bool {
+    status.lines().any(|line| line == "Name:\tblox")
 }
 
 /// From `/proc/PID/status`: bit n - 1 of `SigCgt` is set for a signal n with a handler (proc(5)).
@@ -196,6 +201,7 @@ mod tests {
     #[test]
     fn handlers_are_seen() {
         let before = "Name:\tblox\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000440\n";
+        assert!(is_node(before) && !is_node("Name:\trunc:[2:INIT]\n"));
         assert!(!listens_for(Signal::SIGTERM, before) && listens_for(Signal::SIGSEGV, before));
         let after = before.replace("0440", "4440");
         assert!(listens_for(Signal::SIGTERM, &after));

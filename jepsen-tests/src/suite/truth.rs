@@ -104,7 +104,8 @@ async fn follow(http: &Http, node: &Node, until: u64, mut file: BufWriter<File>,
             break answer;
         }
         // The beginning is compacted away: from where it is kept.
-        let problem: Value = answer.json().await.unwrap_or_default();
+        let problem = answer.json::<Value>().await;
+        let problem = problem.map_err(|error| Ended::Refused(error.to_string()))?;
         let oldest = problem["oldest_revision"].as_u64().filter(|oldest| *oldest > from);
         from = oldest.ok_or_else(|| Ended::Late(format!("it answers 410: {problem}")))?;
     };
