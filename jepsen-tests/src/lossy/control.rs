@@ -99,6 +99,7 @@ mod tests {
         let failing = Failing {
             under: "data/".to_owned(),
             ends: String::new(),
+            except: String::new(),
             skip: 3,
             count: None,
             pages: Pages::Reverted,

@@ -18,6 +18,8 @@ pub struct Failing {
     pub under: String,
     /// And ends so: `.log`; empty: any.
     pub ends: String,
+    /// But not so; empty: without exception.
+    pub except: String,
     /// So many syncs of such files succeed before.
     pub skip: u32,
     /// Then so many fail; `None`: every one.
@@ -30,7 +32,8 @@ pub struct Failing {
 
 impl Failing {
     pub(super) fn matches(&self, path: &str) -> bool {
-        path.starts_with(&self.under) && path.ends_with(&self.ends)
+        let is_excepted = !self.except.is_empty() && path.starts_with(&self.except);
+        path.starts_with(&self.under) && path.ends_with(&self.ends) && !is_excepted
     }
 
     /// Whether the sync of such a file fails that comes now.
@@ -53,7 +56,7 @@ impl Failing {
     pub fn to_json(&self) -> Value {
         let kept = self.pages == Pages::Kept;
         json!({
-            "under": self.under, "ends": self.ends, "skip": self.skip, "count": self.count, "kept": kept, "lies": self.lies,
+            "under": self.under, "ends": self.ends, "except": self.except, "skip": self.skip, "count": self.count, "kept": kept, "lies": self.lies,
         })
     }
 
@@ -63,6 +66,7 @@ impl Failing {
         Some(Failing {
             under: value["under"].as_str()?.to_owned(),
             ends: value["ends"].as_str()?.to_owned(),
+            except: value["except"].as_str().unwrap_or_default().to_owned(),
             skip: small(&value["skip"])?,
             count: match &value["count"] {
                 Value::Null => None,
@@ -88,6 +92,7 @@ mod tests {
         let mut failing = Failing {
             under: "data/raft/".to_owned(),
             ends: ".log".to_owned(),
+            except: "data/raft/old/".to_owned(),
             skip: 2,
             count: Some(1),
             pages: Pages::Kept,
@@ -95,6 +100,7 @@ mod tests {
         };
         assert!(failing.matches("data/raft/db/000004.log"));
         assert!(!failing.matches("data/raft/durable") && !failing.matches("data/state/000004.log"));
+        assert!(!failing.matches("data/raft/old/000004.log"));
         assert_eq!([0; 5].map(|_| failing.takes()), [false, false, true, false, false]);
         failing.count = None;
         assert_eq!([0; 3].map(|_| failing.takes()), [true; 3]);

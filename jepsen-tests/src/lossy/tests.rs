@@ -247,6 +247,7 @@ fn a_chosen_sync_fails() {
     driver.disk.fail_syncs(Some(Failing {
         under: "log/".to_owned(),
         ends: ".log".to_owned(),
+        except: String::new(),
         skip: 1,
         count: Some(1),
         pages: Pages::Kept,

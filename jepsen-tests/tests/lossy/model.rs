@@ -210,6 +210,7 @@ pub fn a_failed_sync() -> Result<(), String> {
         let failing = Failing {
             under: "data/".to_owned(),
             ends: ".log".to_owned(),
+            except: String::new(),
             skip: 0,
             count: Some(1),
             pages,
