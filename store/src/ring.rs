@@ -71,7 +71,8 @@ pub(crate) struct RingChange {
     pub key: Key,
     pub revision: Revision,
     pub current: Option<SharedValue>,
-    pub previous: Option<SharedValue>,
+    /// Of a deletion: the last value.
+    pub deleted: Option<SharedValue>,
     pub cause: Arc<Cause>,
 }
 
@@ -79,7 +80,7 @@ impl RingChange {
     /// What it takes in memory, about.
     pub fn bytes(&self) -> usize {
         let value = |value: &Option<SharedValue>| value.as_ref().map_or(0, |value| value.stored.len());
-        CHANGE_OVERHEAD_BYTES + self.key.as_bytes().len() + value(&self.current) + value(&self.previous)
+        CHANGE_OVERHEAD_BYTES + self.key.as_bytes().len() + value(&self.current) + value(&self.deleted)
     }
 
     /// As a watcher is told.
@@ -88,7 +89,7 @@ impl RingChange {
             key: self.key.clone(),
             revision: self.revision,
             current: self.current.as_ref().map(SharedValue::get).transpose()?,
-            previous: self.previous.as_ref().map(SharedValue::get).transpose()?,
+            deleted: self.deleted.as_ref().map(SharedValue::get).transpose()?,
             actor: Arc::clone(&self.cause.actor),
             request_id: Arc::clone(&self.cause.request_id),
             cause: Arc::clone(&self.cause.cause),
@@ -213,7 +214,7 @@ mod tests {
             key: Key::user(key),
             revision,
             current: None,
-            previous: None,
+            deleted: None,
             cause: Arc::default(),
         })
     }

@@ -53,8 +53,8 @@ pub struct Change {
     pub revision: Revision,
     /// The value after it; `None`: deleted.
     pub current: Option<Arc<StoredValue>>,
-    /// The value before it; `None`: created, or no longer kept.
-    pub previous: Option<Arc<StoredValue>>,
+    /// Of a deletion: the last value; `None`: it is no longer kept.
+    pub deleted: Option<Arc<StoredValue>>,
     /// What caused it: actor, request id, cause.
     pub actor: Arc<str>,
     /// The request or pass of a duty.

@@ -26,7 +26,7 @@ pub(super) fn push_change(out: &mut Vec<u8>, change: &Change) {
     push_member(out, "kind", kind.name());
     push_key(out, change, kind);
     out.extend_from_slice(b",\"object\":");
-    match change.current.as_ref().or(change.previous.as_ref()) {
+    match change.current.as_ref().or(change.deleted.as_ref()) {
         Some(value) => push_object(out, change, value),
         None => out.extend_from_slice(b"null"),
     }

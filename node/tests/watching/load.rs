@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Events of one flood, and their pace.
 const EVENTS: u64 = 200;
 const EVENTS_PER_SECOND: u64 = 500;
-/// So much written to one key turns over the newest changes that a node keeps in memory (16 MiB, each change with the value before it).
-const HEAVY_VALUES: usize = 11;
+/// So much written to one key turns over the newest changes that a node keeps in memory (16 MiB).
+const HEAVY_VALUES: usize = 20;
 const HEAVY_BYTES: usize = 900 << 10;
 /// Between two such turns, in floods.
 const FLOODS_PER_TURN: [u32; 2] = [10, 60];

@@ -157,11 +157,12 @@ impl<'a> Transaction<'a> {
         let fields_before = previous.as_ref().and_then(|(value, _)| indexes::Indexed::of(value));
         let fields_after = current.as_ref().and_then(|(value, _)| indexes::Indexed::of(value));
         indexes::update(&mut self.overlay, key, fields_before.as_ref(), fields_after.as_ref());
+        let value = |(_, bytes): (&StoredValue, Bytes)| SharedValue::new(bytes);
         self.changes.push(Arc::new(RingChange {
             key: key.clone(),
             revision,
-            current: current.map(|(_, bytes)| SharedValue::new(bytes)),
-            previous: previous.map(|(_, bytes)| SharedValue::new(bytes)),
+            current: current.map(value),
+            deleted: previous.filter(|_| deleted).map(value),
             cause: Arc::clone(&self.cause),
         }));
     }

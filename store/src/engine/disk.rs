@@ -214,8 +214,8 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(5);
-    // History and versions are only scanned.
-    if !matches!(family, Family::History | Family::Versions) {
+    // The history is only scanned.
+    if family != Family::History {
         table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     }
     let mut options = Options::default();

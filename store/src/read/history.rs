@@ -62,22 +62,19 @@ fn revision_of(key: &[u8]) -> Result<Revision, StoreError> {
     history_revision(key).ok_or_else(|| StoreError::Corrupt("a key of `history` is too short".to_owned()))
 }
 
-/// A past change with its values, as a watcher is told.
+/// A past change with the value that a watcher is told.
 pub(crate) fn with_values(cut: &Cut, change: PastChange) -> Result<RingChange, StoreError> {
     let PastChange { revision, key, record } = change;
-    let current = if record.deleted {
-        None
-    } else {
-        Some(value_since(cut, &key, revision)?)
-    };
-    let previous = match record.previous_mod_revision {
-        0 => None,
-        previous => cut.version(&key, previous)?,
+    // What is shown of a deletion is the last value; of anything else, the new one: the one before is not looked up.
+    let (current, last) = match (record.deleted, record.previous_mod_revision) {
+        (false, _) => (Some(value_since(cut, &key, revision)?), None),
+        (true, 0) => (None, None),
+        (true, last) => (None, cut.version(&key, last)?),
     };
     Ok(RingChange {
         revision,
         current: current.map(SharedValue::new),
-        previous: previous.map(SharedValue::new),
+        deleted: last.map(SharedValue::new),
         cause: Cause::of(&record).into(),
         key,
     })

@@ -86,9 +86,9 @@ impl Replica {
             "only what was there is deleted"
         );
         assert_eq!(
-            change.previous.as_deref(),
-            before.as_ref(),
-            "the value before revision {} is told",
+            change.deleted.as_deref(),
+            before.as_ref().filter(|_| change.current.is_none()),
+            "what revision {} deleted is told, and nothing else",
             change.revision
         );
     }
