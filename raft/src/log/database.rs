@@ -2,15 +2,56 @@
 
 #[cfg(not(feature = "simulation"))]
 pub(super) use rocksdb::{
-    DB, DBCompressionType, DBRecoveryMode, Direction, Error, IteratorMode, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DB, DBCompressionType, DBRecoveryMode, Direction, Error, IteratorMode, Options, WriteBatch, WriteOptions,
 };
+
+#[cfg(not(feature = "simulation"))]
+pub(super) use view::View;
 
 #[cfg(feature = "simulation")]
 pub(super) use super::simulated::{
-    DB, DBCompressionType, DBRecoveryMode, Direction, Error, IteratorMode, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DB, DBCompressionType, DBRecoveryMode, Direction, Error, IteratorMode, Options, View, WriteBatch, WriteOptions,
 };
+
+#[cfg(not(feature = "simulation"))]
+mod view {
+    use std::ops::Range;
+
+    use rocksdb::{DB, DBRawIterator, Error, ReadOptions};
+
+    /// Pairs of a range of keys as they are when it is made. Making it does not read the disk; the first step does.
+    pub(in crate::log) struct View<'a> {
+        pairs: DBRawIterator<'a>,
+        /// Until the first step.
+        start: Option<Vec<u8>>,
+    }
+
+    impl View<'_> {
+        pub(in crate::log) fn of<'a>(db: &'a DB, keys: &Range<impl AsRef<[u8]>>) -> View<'a> {
+            let mut options = ReadOptions::default();
+            options.set_iterate_upper_bound(keys.end.as_ref());
+            View {
+                pairs: db.raw_iterator_opt(options),
+                start: Some(keys.start.as_ref().to_vec()),
+            }
+        }
+    }
+
+    impl Iterator for View<'_> {
+        type Item = Result<(Box<[u8]>, Box<[u8]>), Error>;
+
+        fn next(&mut self) -> Option<Self::Item> {
+            match self.start.take() {
+                Some(start) => self.pairs.seek(start),
+                None => self.pairs.next(),
+            }
+            match self.pairs.item() {
+                Some((key, value)) => Some(Ok((key.into(), value.into()))),
+                None => self.pairs.status().err().map(Err),
+            }
+        }
+    }
+}
 
 /// Whether an error means that files are not what was written, rather than that the system refused.
 #[cfg(not(feature = "simulation"))]
@@ -40,4 +81,37 @@ pub(super) fn unflushed_bytes(db: &DB) -> u64 {
 #[cfg(feature = "simulation")]
 pub(super) fn unflushed_bytes(_: &DB) -> u64 {
     0
+}
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests {
+    use super::*;
+    use crate::log::record::key;
+
+    /// A view shows what was there when it was made, whatever happens before its first step: range deletions, new values, flushes, compactions.
+    #[test]
+    fn a_view_is_of_the_moment_it_is_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        let db = DB::open(&options, directory.path()).expect("a database");
+        let put = |indexes: std::ops::Range<u64>, value: &str| {
+            for index in indexes {
+                db.put(key(index), value).expect("written");
+            }
+        };
+        put(0..100, "old");
+        db.flush().expect("flushed");
+        put(100..200, "old");
+        let view = View::of(&db, &(key(10)..key(150)));
+        let mut batch = WriteBatch::default();
+        batch.delete_range(key(0), key(120));
+        db.write(batch).expect("written");
+        put(20..30, "new");
+        db.flush().expect("flushed");
+        db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        let pairs: Vec<_> = view.collect::<Result<_, _>>().expect("read");
+        let expected: Vec<_> = (10..150).map(|index| (key(index).into(), (*b"old").into())).collect();
+        assert_eq!(pairs, expected);
+    }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::database::{self, DB, Direction, IteratorMode, ReadOptions};
+use super::database::{self, DB, View};
 use super::record::{self, DamagedEntry};
 use super::tail::{Tail, Ticket};
 use super::writer::LogWriter;
@@ -57,20 +57,16 @@ impl LogShared {
         if found.on_disk.is_empty() {
             return Ok(found.in_memory);
         }
-        // An iterator is a view of the moment it is made: made under the lock, it sees all that has left the tail, and nothing that
-        // happens later.
-        let mut options = ReadOptions::default();
-        options.set_iterate_upper_bound(record::key(found.on_disk.end).to_vec());
-        let start = record::key(found.on_disk.start);
-        let iterator = self
-            .db
-            .iterator_opt(IteratorMode::From(&start, Direction::Forward), options);
+        // A view is of the moment it is made: made under the lock, it sees all that has left the tail, and nothing that happens later. The
+        // disk is read after that, so that consensus, which takes this lock too, does not wait for it.
+        let keys = record::key(found.on_disk.start)..record::key(found.on_disk.end);
+        let view = View::of(&self.db, &keys);
         drop(tail);
 
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut expected = found.on_disk.start;
-        for item in iterator {
+        for item in view {
             let (key, value) = item?;
             if record::index_of(&key) != Some(expected) {
                 return Err(ReadError::Missing(expected));

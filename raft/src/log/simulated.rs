@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -124,22 +125,17 @@ impl DB {
         Ok(self.0.lock().content.get(key).cloned())
     }
 
-    pub(super) fn iterator(&self, mode: IteratorMode<'_>) -> impl Iterator<Item = Result<Pair, Error>> + use<> {
-        self.iterator_opt(mode, ReadOptions::default())
-    }
-
-    pub(super) fn iterator_opt(
+    pub(super) fn iterator(
         &self,
         IteratorMode::From(start, Direction::Forward): IteratorMode<'_>,
-        options: ReadOptions,
     ) -> impl Iterator<Item = Result<Pair, Error>> + use<> {
+        self.pairs(start.to_vec()..)
+    }
+
+    fn pairs(&self, keys: impl RangeBounds<Vec<u8>>) -> std::vec::IntoIter<Result<Pair, Error>> {
         let disk = self.0.lock();
-        let pairs: Vec<_> = disk
-            .content
-            .range(start.to_vec()..)
-            .take_while(|(key, _)| options.until.as_ref().is_none_or(|until| *key < until))
-            .map(|(key, value)| Ok((key.clone().into_boxed_slice(), value.clone().into_boxed_slice())))
-            .collect();
+        let boxed = |(key, value): (&Vec<u8>, &Vec<u8>)| Ok((key.as_slice().into(), value.as_slice().into()));
+        let pairs: Vec<_> = disk.content.range(keys).map(boxed).collect();
         pairs.into_iter()
     }
 
@@ -199,14 +195,20 @@ impl WriteOptions {
     pub(super) fn set_sync(&mut self, _on: bool) {}
 }
 
-#[derive(Default)]
-pub(crate) struct ReadOptions {
-    until: Option<Vec<u8>>,
+/// Pairs of a range of keys as they are when it is made.
+pub(super) struct View(std::vec::IntoIter<Result<Pair, Error>>);
+
+impl View {
+    pub(super) fn of(db: &DB, keys: &Range<impl AsRef<[u8]>>) -> View {
+        View(db.pairs(keys.start.as_ref().to_vec()..keys.end.as_ref().to_vec()))
+    }
 }
 
-impl ReadOptions {
-    pub(super) fn set_iterate_upper_bound(&mut self, until: Vec<u8>) {
-        self.until = Some(until);
+impl Iterator for View {
+    type Item = Result<Pair, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 
