@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 const MEBIBYTE: usize = 1024 * 1024;
+/// Large reads at once: so many a processor, since one may wait for the disk; and so many at least.
+const LARGE_READS_A_PROCESSOR: usize = 2;
+const LARGE_READS_MIN: usize = 4;
 
 /// Deadlines and bounds of the HTTP interface. The defaults suit production.
 #[derive(Clone, Debug)]
@@ -29,6 +32,9 @@ pub struct ApiConfig {
     pub requests_in_flight: usize,
     /// Bytes of request bodies in memory at once; more are answered 429.
     pub body_bytes_in_flight: usize,
+    /// Lists and pages being read from the state at once, a thread each; others wait for their turn, between two chunks too. More threads than
+    /// processors read no faster, and take memory and the processors from consensus.
+    pub large_reads: usize,
     /// Streams and watches at once; more are answered 429.
     pub streams: usize,
     /// Connections at once; more wait to be accepted.
@@ -54,10 +60,16 @@ impl Default for ApiConfig {
             shutdown_grace: Duration::from_secs(10),
             requests_in_flight: 1024,
             body_bytes_in_flight: 128 * MEBIBYTE,
+            large_reads: large_reads(),
             streams: 5000,
             connections: 10_000,
             applied_lag_entries: 1000,
             leader_contact: Duration::from_secs(5),
         }
     }
+}
+
+fn large_reads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (LARGE_READS_A_PROCESSOR * processors).max(LARGE_READS_MIN)
 }

@@ -101,7 +101,22 @@ impl ApiState {
         Ok(self.store().view()?)
     }
 
-    /// Runs work that reads much off the request threads.
+    /// Runs work that reads much off the request threads, once it has its place among those that run.
+    pub(crate) async fn read_much<T, Work>(&self, work: Work) -> Result<T, ReadFailure>
+    where
+        T: Send + 'static,
+        Work: FnOnce() -> Result<T, ReadFailure> + Send + 'static,
+    {
+        let place = self.large_reads().acquire_owned().await.map_err(interrupted)?;
+        self.blocking(move || {
+            // Not the request's: a thread reads on after its request has gone.
+            let _place = place;
+            work()
+        })
+        .await
+    }
+
+    /// Runs work off the request threads at once: what must be answered however much is read.
     pub(crate) async fn blocking<T, Work>(&self, work: Work) -> Result<T, ReadFailure>
     where
         T: Send + 'static,
@@ -109,9 +124,14 @@ impl ApiState {
     {
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
-            Err(error) => Err(ReadFailure::Interrupted(error.to_string())),
+            Err(error) => Err(interrupted(error)),
         }
     }
+}
+
+/// Work that was never done, or broke off.
+pub(crate) fn interrupted(error: impl std::fmt::Display) -> ReadFailure {
+    ReadFailure::Interrupted(error.to_string())
 }
 
 /// Reads `500ms`, `2s` or `1m`.

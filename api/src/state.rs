@@ -61,6 +61,7 @@ struct Inner {
     http_metrics: HttpMetrics,
     requests: Semaphore,
     body_bytes: Arc<Semaphore>,
+    large_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     backup_place: Arc<Semaphore>,
     draining: AtomicBool,
@@ -78,6 +79,7 @@ impl ApiState {
                 http_metrics: HttpMetrics::default(),
                 requests: Semaphore::new(config.requests_in_flight),
                 body_bytes: Arc::new(Semaphore::new(config.body_bytes_in_flight)),
+                large_reads: Arc::new(Semaphore::new(config.large_reads)),
                 streams: Arc::new(Semaphore::new(config.streams)),
                 backup_place: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
                 draining: AtomicBool::new(false),
@@ -152,6 +154,11 @@ impl ApiState {
 
     pub(crate) fn body_bytes(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.body_bytes)
+    }
+
+    /// Places for work that reads much, in the order in which they were asked for.
+    pub(crate) fn large_reads(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.large_reads)
     }
 
     pub(crate) fn stream_permits(&self) -> Arc<Semaphore> {

@@ -99,7 +99,7 @@ pub(super) async fn list(request: &V1Request<'_>) -> Result<Response, PlainError
     let view = read(request).await?;
     let revision = view.revision();
     let daemons = request.state.daemons();
-    let items = request.state.blocking(move || {
+    let items = request.state.read_much(move || {
         let mut items = Vec::new();
         for environment in view.environments()? {
             if is_on(&environment, cluster.as_ref()) {

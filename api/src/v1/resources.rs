@@ -21,7 +21,7 @@ pub(super) async fn list(request: &V1Request<'_>, tracked: Tracked) -> Result<Re
     let revision = view.revision();
     let items = request
         .state
-        .blocking(move || Ok(view.list(tracked.kind(), filter)?))
+        .read_much(move || Ok(view.list(tracked.kind(), filter)?))
         .await
         .map_err(&read_failed)?;
     let writer = ItemsWriter {
@@ -30,7 +30,11 @@ pub(super) async fn list(request: &V1Request<'_>, tracked: Tracked) -> Result<Re
         state: request.state.clone(),
         written: Written::Nothing,
     };
-    let mut response = json_body(list_body(writer).await.map_err(&read_failed)?);
+    let mut response = json_body(
+        list_body(writer, request.state.large_reads())
+            .await
+            .map_err(&read_failed)?,
+    );
     response.extensions_mut().insert(AnswerRevision(revision));
     Ok(response)
 }

@@ -51,7 +51,7 @@ pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let view = read(&state, &uri).await?;
     let revision = view.revision();
     let daemons = state.daemons();
-    let items = state.blocking(move || {
+    let items = state.read_much(move || {
         let environments = view.environments()?;
         environments
             .into_iter()

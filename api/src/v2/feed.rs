@@ -114,7 +114,7 @@ pub(super) async fn quarantine(State(state): State<ApiState>, uri: Uri) -> Resul
     state.barrier(Reading::from_query(&query)?).await?;
     let revision = state.revision();
     let store = state.store().clone();
-    let (items, last) = state.blocking(move || read_page(&store, after, limit)).await?;
+    let (items, last) = state.read_much(move || read_page(&store, after, limit)).await?;
     let next_token = last.map(|sequence| {
         PageToken {
             revision,

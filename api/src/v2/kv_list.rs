@@ -55,7 +55,7 @@ pub(super) async fn list(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     let revision = view.revision();
     let prefix = query.bytes("prefix").unwrap_or_default().to_vec();
     let after = token.and_then(|token| token.last.into_iter().next());
-    let page = state.blocking(move || read_page(&view, &prefix, after, limit)).await?;
+    let page = state.read_much(move || read_page(&view, &prefix, after, limit)).await?;
     let next_token = page.last.map(|last| {
         PageToken {
             revision,

@@ -81,7 +81,7 @@ async fn list(state: &ApiState, uri: &Uri, kind: Kind, filters: &[&str]) -> Resu
         filter.after = Some(position_of(token)?);
     }
     let revision = view.revision();
-    let items = state.blocking(move || Ok(view.list(kind, filter)?)).await?;
+    let items = state.read_much(move || Ok(view.list(kind, filter)?)).await?;
     let page = PageWriter {
         items,
         remaining: limit,
@@ -89,7 +89,11 @@ async fn list(state: &ApiState, uri: &Uri, kind: Kind, filters: &[&str]) -> Resu
         hash,
         last: None,
     };
-    Ok(json_body(StatusCode::OK, revision, list_body(page).await?))
+    Ok(json_body(
+        StatusCode::OK,
+        revision,
+        list_body(page, state.large_reads()).await?,
+    ))
 }
 
 /// One resource by its ARN (the first by source, where several sources observe it).
