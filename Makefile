@@ -107,6 +107,19 @@ zoo: prerequisites ## Gives nodes twelve deliberate bugs, one after the other, a
 	@BLOX_BINARY=$(TARGET)/zoo/blox BLOX_IMAGE=blox:zoo deploy/image.sh
 	@cargo run --quiet --locked --release --bin jepsen-tests -- zoo $(ZOO_FLAGS)
 
+# BENCH_FLAGS='--rows keys,failover', '--rounds 10', '--seconds 5'; --help says more. A figure counts only from a machine that does nothing else meanwhile.
+BENCH = ETCD=$${ETCD:-$$(command -v etcd || echo $${BLOX_CACHE:-$$HOME/.cache/blox}/etcd/etcd)} \
+  cargo run --quiet --locked --release --bin bench -- --blox $(TARGET)/release/blox
+.PHONY: bench
+bench: build ## Blox beside etcd, in turn, on this machine: the main rows, some ten minutes
+	@scripts/prerequisites.sh bench
+	@$(BENCH) quick $(BENCH_FLAGS)
+
+.PHONY: bench-full
+bench-full: build ## The same with all rows and counts: about an hour
+	@scripts/prerequisites.sh bench
+	@$(BENCH) full $(BENCH_FLAGS)
+
 .PHONY: lint
 lint: prerequisites ## Formatting, clippy
 	cargo fmt --all --check

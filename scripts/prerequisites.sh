@@ -3,6 +3,7 @@
 #   scripts/prerequisites.sh          what the build needs
 #   scripts/prerequisites.sh test     what the tests need besides
 #   scripts/prerequisites.sh failover what `make failover` needs besides
+#   scripts/prerequisites.sh bench    what `make bench` needs besides: the peer
 set -euo pipefail
 
 missing=()
@@ -57,6 +58,26 @@ fetch_promtool() {
     echo "promtool cannot be had here: the test of the alert rules is skipped" >&2
   fi
   rm -rf "$work"
+}
+
+# The peer of `make bench`. Its package would start a server, so only the program is taken out of it.
+fetch_etcd() {
+  local folder=${BLOX_CACHE:-$HOME/.cache/blox}/etcd
+  if [ -n "${ETCD:-}" ] || command -v etcd >/dev/null || [ -x "$folder/etcd" ]; then return; fi
+  local work
+  work=$(mktemp -d)
+  mkdir -p "$folder"
+  echo "Fetching etcd into $folder (20 MB)" >&2
+  # The lists of packages may be fresh already, and fetching them anew needs root.
+  (apt-get update -qq || true) >/dev/null 2>&1
+  if (cd "$work" && apt-get download -qq etcd-server && dpkg-deb -x etcd-server_*.deb .) >/dev/null; then
+    mv "$work/usr/bin/etcd" "$folder/etcd"
+  fi
+  rm -rf "$work"
+  if [ ! -x "$folder/etcd" ]; then
+    echo "etcd is needed, and cannot be had here: install etcd-server, or name a program by ETCD=/path/to/etcd" >&2
+    exit 1
+  fi
 }
 
 # The example scheduler needs it: in an environment made once a machine, unless moto's of the node's tests is there, which has it, or the machine's
@@ -114,3 +135,4 @@ if [ "${1:-}" = test ]; then
   make_images
 fi
 if [ "${1:-}" = failover ]; then fetch_boto3; fi
+if [ "${1:-}" = bench ]; then fetch_etcd; fi

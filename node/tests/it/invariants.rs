@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of the workspace by folder, and what each may depend on among them.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("runtime", &[]),
     ("store", &["runtime"]),
     ("raft", &["runtime", "store"]),
@@ -14,8 +14,9 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("api", &["store", "raft"]),
     ("simulator", &[]),
     ("node", &["store", "raft", "ecs", "scheduler", "api", "simulator"]),
-    // Drives what users run, from outside.
+    // These drive what users run, from outside.
     ("jepsen-tests", &[]),
+    ("bench", &[]),
 ];
 
 fn workspace() -> PathBuf {

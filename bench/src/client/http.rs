@@ -1,0 +1,156 @@
+//! HTTP/1.1 on a kept connection.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{CallError, KeyClient, Reading};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Of an answer that is no success, so much is told, bytes.
+const SAID_BYTES_MAX: usize = 300;
+
+/// One connection to one node.
+#[derive(Debug)]
+pub struct HttpClient {
+    address: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// An answer without an end, line by line.
+#[derive(Debug)]
+pub struct HttpStream {
+    body: Incoming,
+    received: Vec<u8>,
+}
+
+impl HttpClient {
+    /// Connects to `host:port`.
+    pub async fn connect(address: &str) -> Result<HttpClient, CallError> {
+        let not_connected = |why: String| CallError::NotConnected {
+            address: address.to_owned(),
+            why,
+        };
+        let stream = timeout(CONNECT, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_| not_connected(format!("not within {CONNECT:?}")))?;
+        let stream = stream.map_err(|error| not_connected(error.to_string()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| not_connected(error.to_string()))?;
+        let (sender, connection) = handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| not_connected(error.to_string()))?;
+        // Ends with its client; what goes wrong on it, the request under way is told.
+        tokio::task::spawn_local(connection);
+        Ok(HttpClient {
+            address: address.to_owned(),
+            sender,
+        })
+    }
+
+    /// Sends a request; an answer that is no success is an error.
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, CallError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.address)
+            .body(Full::new(body))
+            .map_err(|error| CallError::Lost(error.to_string()))?;
+        // A connection that was closed meanwhile: nothing is sent.
+        self.sender.ready().await.map_err(|error| CallError::NotConnected {
+            address: self.address.clone(),
+            why: error.to_string(),
+        })?;
+        let answer = self.sender.send_request(request).await.map_err(lost)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(lost)?.to_bytes();
+        let said = String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]).into_owned();
+        Err(CallError::Refused(format!("{path}: {status} {said}")))
+    }
+
+    /// A GET whose body is received and counted, piece by piece, never held whole; bytes.
+    pub async fn count(&mut self, path: &str) -> Result<u64, CallError> {
+        let mut body = self.send(Method::GET, path, Bytes::new()).await?.into_body();
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            bytes += frame.map_err(lost)?.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Ok(bytes)
+    }
+
+    /// A GET whose body is wanted.
+    pub async fn get_whole(&mut self, path: &str) -> Result<Bytes, CallError> {
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        Ok(answer.into_body().collect().await.map_err(lost)?.to_bytes())
+    }
+
+    /// A POST of JSON; its answer.
+    pub async fn post(&mut self, path: &str, body: &serde_json::Value) -> Result<Bytes, CallError> {
+        let body = Bytes::from(body.to_string());
+        let answer = self.send(Method::POST, path, body).await?;
+        Ok(answer.into_body().collect().await.map_err(lost)?.to_bytes())
+    }
+
+    /// A GET whose answer goes on for ever.
+    pub async fn stream(mut self, path: &str) -> Result<HttpStream, CallError> {
+        let body = self.send(Method::GET, path, Bytes::new()).await?.into_body();
+        Ok(HttpStream {
+            body,
+            received: Vec::new(),
+        })
+    }
+}
+
+impl HttpStream {
+    /// What came next, up to the end of its last whole line. An error where the stream ends.
+    pub async fn lines(&mut self) -> Result<Vec<u8>, CallError> {
+        loop {
+            if let Some(end) = self.received.iter().rposition(|byte| *byte == b'\n') {
+                let rest = self.received.split_off(end + 1);
+                return Ok(std::mem::replace(&mut self.received, rest));
+            }
+            let frame = self.body.frame().await;
+            let frame = frame.ok_or_else(|| CallError::Lost("the stream ended".to_owned()))?;
+            if let Some(data) = frame.map_err(lost)?.data_ref() {
+                self.received.extend_from_slice(data);
+            }
+        }
+    }
+}
+
+impl KeyClient for HttpClient {
+    async fn put(&mut self, key: &str, value: &Bytes) -> Result<(), CallError> {
+        let answer = self.send(Method::PUT, &format!("/v2/kv/{key}"), value.clone()).await?;
+        answer.into_body().collect().await.map_err(lost)?;
+        Ok(())
+    }
+
+    async fn get(&mut self, key: &str, reading: Reading) -> Result<(), CallError> {
+        let path = match reading {
+            Reading::Linearizable => format!("/v2/kv/{key}"),
+            Reading::Local => format!("/v2/kv/{key}?consistency=stale"),
+        };
+        self.count(&path).await.map(drop)
+    }
+}
+
+/// A GET on a connection of its own.
+pub async fn get_once(address: &str, path: &str) -> Result<Bytes, CallError> {
+    HttpClient::connect(address).await?.get_whole(path).await
+}
+
+fn lost(error: hyper::Error) -> CallError {
+    CallError::Lost(error.to_string())
+}
