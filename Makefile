@@ -111,12 +111,12 @@ zoo: prerequisites ## Gives nodes twelve deliberate bugs, one after the other, a
 BENCH = ETCD=$${ETCD:-$$(command -v etcd || echo $${BLOX_CACHE:-$$HOME/.cache/blox}/etcd/etcd)} \
   cargo run --quiet --locked --release --bin bench -- --blox $(TARGET)/release/blox
 .PHONY: bench
-bench: build ## Blox beside etcd, in turn, on this machine: the main rows, some ten minutes
+bench: build ## Blox beside etcd, in turn, on this machine: the main rows
 	@scripts/prerequisites.sh bench
 	@$(BENCH) quick $(BENCH_FLAGS)
 
 .PHONY: bench-full
-bench-full: build ## The same with all rows and counts: about an hour
+bench-full: build ## The same with all rows and counts
 	@scripts/prerequisites.sh bench
 	@$(BENCH) full $(BENCH_FLAGS)
 

@@ -32,8 +32,8 @@ pub struct ApiConfig {
     pub requests_in_flight: usize,
     /// Bytes of request bodies in memory at once; more are answered 429.
     pub body_bytes_in_flight: usize,
-    /// Lists and pages being read from the state at once, a thread each; others wait for their turn, between two chunks too. More threads than
-    /// processors read no faster, and take memory and the processors from consensus.
+    /// Lists and pages being read from the state at once, a thread each; others wait for their turn, between two chunks too. More threads take
+    /// memory, and the processors from consensus.
     pub large_reads: usize,
     /// Streams and watches at once; more are answered 429.
     pub streams: usize,

@@ -83,6 +83,8 @@ impl Figure {
                 .collect(),
             false => vec![self.our_median()? / self.peer_median()?],
         };
+        // Of nothing to nothing there is none.
+        let ratios: Vec<f64> = ratios.into_iter().filter(|ratio| ratio.is_finite()).collect();
         Some(Ratio {
             median: median(&ratios)?,
             least: ratios.iter().copied().reduce(f64::min)?,

@@ -10,8 +10,6 @@ use crate::floor::Floor;
 /// What a run was.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Quick or full.
-    pub extent: &'static str,
     /// Of each row.
     pub rounds: usize,
     /// Of each round, seconds.
@@ -138,7 +136,6 @@ mod tests {
     #[test]
     fn the_table_shows_goals_first() {
         let run = Run {
-            extent: "quick",
             rounds: 2,
             seconds: 1.0,
             seed: 7,

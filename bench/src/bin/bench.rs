@@ -137,7 +137,6 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         directory: absolute(&directory)?,
     };
     let run = Run {
-        extent: if extent == Extent::Quick { "quick" } else { "full" },
         rounds: settings.rounds,
         seconds: seconds as f64,
         seed: settings.seed,

@@ -34,8 +34,6 @@ pub struct EtcdStatus {
     pub member: u64,
     /// The leader's; 0: it knows none.
     pub leader: u64,
-    /// How far its log is.
-    pub raft_index: u64,
 }
 
 /// Keys that begin so, as etcd wants them said.
@@ -78,7 +76,6 @@ impl EtcdClient {
         Ok(EtcdStatus {
             member: answer.header.unwrap_or_default().member_id,
             leader: answer.leader,
-            raft_index: answer.raft_index,
         })
     }
 

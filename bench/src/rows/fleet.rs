@@ -108,7 +108,6 @@ impl Fleet {
         .await?;
         let options = BloxOptions {
             ecs: Some(format!("http://{address}")),
-            ..BloxOptions::default()
         };
         let server = Server::blox(&settings.blox, &directory, &options).await?;
         Ok(Fleet {

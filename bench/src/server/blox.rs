@@ -14,8 +14,6 @@ pub(super) const SYNCS: &[&str] = &["blox_raft_wal_fsync_duration_seconds_count"
 pub struct BloxOptions {
     /// Where ECS and SQS are, `http://host:port`; `None`: no source.
     pub ecs: Option<String>,
-    /// More settings, as environment: `BLOX_SNAPSHOT_ENTRIES`.
-    pub settings: Vec<(String, String)>,
 }
 
 /// Starts the members of a new cluster.
@@ -27,8 +25,7 @@ pub(super) fn start(program: &Path, directory: &Path, options: &BloxOptions) -> 
     let all: Vec<String> = (0..MEMBERS)
         .map(|number| format!("{}={}", name(number), address(peers[number])))
         .collect();
-    let mut environment = options.settings.clone();
-    environment.push(("BLOX_INITIAL_MEMBERS".to_owned(), all.join(",")));
+    let mut environment = vec![("BLOX_INITIAL_MEMBERS".to_owned(), all.join(","))];
     if let Some(url) = &options.ecs {
         let source = r#"[{name="bench", region="us-east-1", queue="blox-events"}]"#;
         environment.extend(
