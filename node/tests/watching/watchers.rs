@@ -74,6 +74,8 @@ struct Watcher {
     form: Form,
     manner: Manner,
     random: ChaCha8Rng,
+    /// Where its life begins: before it has come further it goes back nowhere, so that its first session begins there.
+    start: u64,
     /// What it wants next.
     next: u64,
 }
@@ -97,6 +99,7 @@ pub fn start(shared: &Arc<Shared>, watchers: &[(Form, Manner)], from: u64, seed:
             form: *form,
             manner: *manner,
             random: ChaCha8Rng::seed_from_u64(seed + number as u64),
+            start: from,
             next: from,
         };
         running.spawn(watcher.live(number));
@@ -142,7 +145,9 @@ impl Watcher {
             _ => self.random.random_range(0..nodes),
         };
         let back = match self.manner {
-            Manner::Wanders if self.random.random_bool(0.7) => self.random.random_range(0..=REWIND_MAX),
+            Manner::Wanders if self.next > self.start && self.random.random_bool(0.7) => {
+                self.random.random_range(0..=REWIND_MAX)
+            }
             _ => 0,
         };
         let from = self.next.saturating_sub(back).max(1);

@@ -13,12 +13,19 @@ const SMALL: SnapshotPolicy = SnapshotPolicy {
     keep_bytes: 1 << 30,
 };
 
+fn metric(cluster: &Cluster, number: usize, wanted: &str) -> f64 {
+    let metrics = cluster.nodes[number].consensus().metrics();
+    let found = metrics.iter().find(|(name, _)| *name == wanted);
+    found.map_or(0.0, |(_, value)| *value)
+}
+
 /// It gets a snapshot over the wire, then the rest of the log, and survives a restart with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_away_past_the_purge_gets_a_snapshot() {
     let mut cluster = Cluster::new(3, SMALL);
     cluster.start().await;
     let away = cluster.follower().await;
+    let held = cluster.nodes[away].consensus().status().last_log_index;
     cluster.nodes[away].stop().await;
     let leader = cluster.leader().await;
     for number in 0..100 {
@@ -26,34 +33,27 @@ async fn a_node_away_past_the_purge_gets_a_snapshot() {
             .put(&format!("k{number}"), &format!("v{number}"))
             .await;
     }
-    // Snapshots are built beside the writes, and may end after them.
-    let stands = async {
-        while cluster.nodes[leader].consensus().status().snapshot_index <= 50 {
+    // Snapshots are built beside the writes, and may end after them; the log goes only then, and once no stream to a peer needs it.
+    let purged = async {
+        while metric(&cluster, leader, "blox_raft_purged_index") <= held as f64 + 1.0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, stands).await.expect("a snapshot stands");
+    tokio::time::timeout(PATIENCE, purged).await.expect("the log is purged");
     let revision = cluster.nodes[leader].store().progress().borrow().revision;
 
     cluster.nodes[away].start().await;
     caught_up(&cluster.nodes[away], revision).await;
-    let metric = |number: usize, wanted: &str| {
-        let metrics = cluster.nodes[number].consensus().metrics();
-        metrics
-            .iter()
-            .find(|(name, _)| *name == wanted)
-            .map_or(0.0, |(_, value)| *value)
-    };
     // Readers are told of the new state a moment before it is counted.
     let counted = async {
-        while metric(away, "blox_raft_snapshot_installed_total") < 1.0 {
+        while metric(&cluster, away, "blox_raft_snapshot_installed_total") < 1.0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(PATIENCE, counted)
         .await
         .expect("it came as a snapshot");
-    assert!(metric(away, "blox_raft_snapshot_received_bytes_total") > 0.0);
+    assert!(metric(&cluster, away, "blox_raft_snapshot_received_bytes_total") > 0.0);
     for number in [0, 50, 99] {
         assert_eq!(
             cluster.nodes[away].get(&format!("k{number}")).await,
