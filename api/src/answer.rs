@@ -117,22 +117,22 @@ fn refuse(in_v2: bool, kind: ProblemKind, status: StatusCode, detail: String) ->
 
 /// A value that is not known is said by an empty header.
 fn add_headers(state: &ApiState, request_id: &RequestId, revision: Option<Revision>, headers: &mut HeaderMap) {
-    let status = state.status();
-    let leader = status.leader.as_ref().map_or("", |leader| leader.name.as_str());
-    let contact_ms = status
+    let glance = state.cluster().glance();
+    let leader = glance.leader.as_deref().unwrap_or_default();
+    let contact_ms = glance
         .leader_contact
         .map(|contact| u64::try_from(contact.as_millis()).unwrap_or(u64::MAX));
     headers.insert(REQUEST_ID_HEADER, request_id.header_value());
     headers.insert(NODE_HEADER, text(state.node()));
     headers.insert(LEADER_HEADER, text(leader));
-    headers.insert(TERM_HEADER, HeaderValue::from(status.term));
+    headers.insert(TERM_HEADER, HeaderValue::from(glance.term));
     headers.insert(
         REVISION_HEADER,
         HeaderValue::from(revision.unwrap_or_else(|| state.revision())),
     );
     headers.insert(
         APPLIED_LAG_HEADER,
-        HeaderValue::from(status.commit_index.saturating_sub(status.applied_index)),
+        HeaderValue::from(glance.commit_index.saturating_sub(glance.applied_index)),
     );
     headers.insert(
         LEADER_CONTACT_HEADER,

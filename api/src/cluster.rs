@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blox_raft::{
-    Consensus, Consistency, DiskStatus, MemberChange, MemberError, MemberList, MemberProgress, ProposeError, ReadError,
-    ReadPoint, Status,
+    Consensus, Consistency, DiskStatus, Glance, MemberChange, MemberError, MemberList, MemberProgress, ProposeError,
+    ReadError, ReadPoint, Status,
 };
 use blox_store::Revision;
 use blox_store::proto::{Command, Outcome};
@@ -32,6 +32,11 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// What this node knows of its cluster, now.
     fn status(&self) -> Status;
+
+    /// The part of it that every answer says.
+    fn glance(&self) -> Glance {
+        self.status().into()
+    }
 
     /// What this node knows of disks.
     fn disks(&self) -> DiskStatus {
@@ -67,6 +72,10 @@ impl Cluster for Consensus {
 
     fn status(&self) -> Status {
         Consensus::status(self)
+    }
+
+    fn glance(&self) -> Glance {
+        Consensus::glance(self)
     }
 
     fn disks(&self) -> DiskStatus {

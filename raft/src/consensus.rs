@@ -21,7 +21,7 @@ use crate::metrics;
 use crate::node::{self, KnownLeader, Node};
 use crate::propose::{Answer, COMMAND_BYTES_MAX, Origin, Refusal, Submitted};
 use crate::read::{Asker, ReadIndex};
-use crate::status::{Consistency, Leadership, ReadPoint, Status};
+use crate::status::{Consistency, Glance, Leadership, ReadPoint, Status};
 
 /// Between two tries while nobody leads, milliseconds.
 const TRY_AGAIN_MS: std::ops::RangeInclusive<u64> = 10..=50;
@@ -368,8 +368,7 @@ impl Consensus {
     /// Time since a quorum last acknowledged this node as leader.
     fn quorum_contact(&self) -> Option<Duration> {
         let engine = self.node().engine.get()?;
-        let alone = engine.raft.voter_ids().count() == 1;
-        if alone {
+        if self.node().view.borrow().voters == 1 {
             return Some(Duration::ZERO);
         }
         let acknowledged = engine.raft.data_metrics().borrow_watched().last_quorum_acked?;
@@ -416,6 +415,11 @@ impl Consensus {
     /// What this node knows of its cluster, now.
     pub fn status(&self) -> Status {
         Status::of(self.node(), self.leader_contact(), self.staleness())
+    }
+
+    /// The part of it that every answer says.
+    pub fn glance(&self) -> Glance {
+        Glance::of(self.node(), self.leader_contact())
     }
 
     /// The replicated clock as this node would stamp it now, milliseconds (exact on a leader, the last applied value elsewhere).

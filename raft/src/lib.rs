@@ -63,7 +63,11 @@ pub use membership::{
 pub use propose::COMMAND_BYTES_MAX;
 pub use replay::{LogUnreadable, for_each_log_entry};
 pub use restore::{RestoreError, Restored, restore};
-pub use status::{Consistency, Leadership, Member, ReadPoint, Role, Status};
+pub use status::{Consistency, Glance, Leadership, Member, ReadPoint, Role, Status};
+
+/// What a node logs of openraft itself, as directives of a filter: at info it says what only its authors can use, and of a silent peer it warns
+/// twenty times a second, which this crate says once.
+pub const LOG_DIRECTIVES: &str = "openraft=warn,openraft::core::heartbeat=error,openraft::replication=error";
 
 /// A node's number: given once, never reused.
 pub type NodeId = u64;

@@ -103,6 +103,53 @@ pub struct Status {
     pub state_differences: Vec<StateDifference>,
 }
 
+/// What every answer says of its node: of a [`Status`] the part that costs next to nothing, and holds nothing for long that consensus needs.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// Name of the leader it knows of.
+    pub leader: Option<String>,
+    /// Current term.
+    pub term: u64,
+    /// Highest index it knows to be committed.
+    pub commit_index: u64,
+    /// Highest index applied to its state.
+    pub applied_index: u64,
+    /// As in [`Status`].
+    pub leader_contact: Option<Duration>,
+}
+
+impl Glance {
+    pub(crate) fn of(node: &Node, leader_contact: Option<Duration>) -> Glance {
+        let (term, leader) = {
+            let view = node.view.borrow();
+            (view.term, view.leader.as_ref().map(|(_, info)| info.name.clone()))
+        };
+        let committed = node
+            .engine
+            .get()
+            .and_then(|engine| engine.raft.data_metrics().borrow_watched().local_committed);
+        Glance {
+            leader,
+            term,
+            commit_index: position(committed.as_ref()),
+            applied_index: node.store.progress().borrow().applied_index,
+            leader_contact,
+        }
+    }
+}
+
+impl From<Status> for Glance {
+    fn from(status: Status) -> Glance {
+        Glance {
+            leader: status.leader.map(|leader| leader.name),
+            term: status.term,
+            commit_index: status.commit_index,
+            applied_index: status.applied_index,
+            leader_contact: status.leader_contact,
+        }
+    }
+}
+
 impl Status {
     pub(crate) fn of(node: &Node, leader_contact: Option<Duration>, staleness: Option<Duration>) -> Status {
         let view = node.view.borrow().clone();

@@ -137,6 +137,7 @@ fn nobody() -> View {
         role: Role::Uninitialised,
         term: 0,
         leader: None,
+        voters: 0,
         leading: None,
     }
 }

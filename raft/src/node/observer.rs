@@ -90,6 +90,7 @@ fn observe(node: &Node, server: &RaftServerMetrics<TypeConfig>, applied: Option<
         role,
         term,
         leader,
+        voters: server.membership_config.voter_ids().count(),
         leading,
     };
     if view == before {

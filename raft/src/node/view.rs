@@ -15,6 +15,8 @@ pub(crate) struct View {
     pub role: Role,
     pub term: u64,
     pub leader: Option<(NodeId, NodeInfo)>,
+    /// Members with a vote.
+    pub voters: usize,
     /// Set while this node leads and has applied the first entry of its term.
     pub leading: Option<Leading>,
 }

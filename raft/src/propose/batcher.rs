@@ -348,6 +348,7 @@ mod tests {
             role: Role::Follower,
             term,
             leader: Some((id, NodeInfo::default())),
+            voters: 3,
             leading: None,
         };
         let view = watch::Sender::new(led_by(2, 5));

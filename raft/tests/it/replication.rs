@@ -1,6 +1,8 @@
 //! Writing through every node, over restarts and losses.
 
-use blox_raft::{Leadership, ProposeError, Role};
+use std::time::Duration;
+
+use blox_raft::{Glance, Leadership, ProposeError, Role};
 use blox_store::proto::outcome;
 
 use crate::cluster::{Cluster, PATIENCE, caught_up, local, put};
@@ -41,6 +43,17 @@ async fn every_node_takes_writes() {
                 .all(|member| member.voter && member.http_address.ends_with(".example:2000"))
         );
         assert!(status.leader.is_some() && status.applied_index > 0 && status.leader_contact.is_some());
+    }
+    // Once nothing goes on any more, what each answer says at a glance is what the whole status does.
+    let said = |glance: Glance| (glance.leader, glance.term, glance.commit_index, glance.applied_index);
+    for node in &cluster.nodes {
+        let same = async {
+            while said(node.consensus().glance()) != said(node.consensus().status().into()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, same).await.expect("the same");
+        assert!(node.consensus().glance().leader_contact.is_some());
     }
     cluster.stop().await;
 }
