@@ -22,8 +22,8 @@ const HTTP_PORT: u16 = 2000;
 const PEER_PORT: u16 = 2010;
 /// Between two passes of reconcile over one source.
 const RECONCILE_PAUSE: Duration = Duration::from_millis(blox_ecs::RECONCILE_PAUSE_MS_DEFAULT);
-/// What is logged: openraft says at info what only its authors can use.
-const LOG_LEVEL: &str = "info,openraft=warn";
+/// What is logged, with what of consensus' own is of use.
+const LOG_LEVEL: &str = "info";
 /// With less free on disk, writes are refused: what is under way is written to log and state, and what both hold in memory is flushed.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Less would not do for what is written between two looks at the disk.
@@ -93,7 +93,10 @@ pub fn resolve(layer: Layer) -> Result<NodeConfig, ConfigError> {
         disk_reserve_bytes: disk_reserve(&layer.storage)?,
         log: LogSettings {
             format: layer.log.format.unwrap_or_default(),
-            level: layer.log.level.unwrap_or_else(|| LOG_LEVEL.to_owned()),
+            level: layer
+                .log
+                .level
+                .unwrap_or_else(|| format!("{LOG_LEVEL},{}", blox_raft::LOG_DIRECTIVES)),
         },
         name,
     };

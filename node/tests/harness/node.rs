@@ -47,7 +47,7 @@ impl Node {
         };
         let text = format!(
             "{insecure}name = {name:?}\ndata_directory = {data:?}\n{members}\n{sources}\n[http]\nlisten = {http:?}\n[peer]\nlisten = {peer:?}\n\
-             {timing}[log]\nformat = \"json\"\nlevel = \"info,openraft=warn\"\n{more}\n",
+             {timing}[log]\nformat = \"json\"\n{more}\n",
             members = options.members,
             sources = options.sources,
             more = options.more,

@@ -20,6 +20,7 @@ mod monitoring;
 mod own_scheduler;
 mod roll_out;
 mod same_answers;
+mod silent_peer;
 mod single_node;
 mod streams;
 mod third_party;

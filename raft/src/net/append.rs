@@ -104,7 +104,10 @@ impl<S> Session<S> {
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => return Some(Err(rpc_error(&self.doing, &status))),
                 // What was asked before the wait began has had its time; a stream on which nothing was asked may rest.
-                Err(_) if asked > self.received => return Some(Err(timed_out(&self.doing))),
+                Err(_) if asked > self.received => {
+                    tracing::warn!(doing = self.doing, within = ?REPLY_DEADLINE, "not answered in time; tried again");
+                    return Some(Err(timed_out(&self.doing)));
+                }
                 Err(_) => {}
             }
         }

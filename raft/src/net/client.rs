@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use blox_runtime::time::Instant;
 use futures::Stream;
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -20,6 +21,7 @@ use tonic::metadata::BinaryMetadataValue;
 use super::channels::{BadAddress, Channels, Purpose};
 use super::envelope::{enclose, seal};
 use super::failures::{rpc_error, timed_out};
+use super::silence::{Change, Silence};
 use super::transport::Channel;
 use super::{append, snapshot};
 use crate::NodeId;
@@ -59,6 +61,8 @@ impl Network {
         Peer {
             purpose,
             target,
+            name: node.name.clone(),
+            silence: Silence::default(),
             disks: self.disks.clone(),
             address: node.peer_address.clone(),
             envelope: seal(&self.me, target, node),
@@ -88,6 +92,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Peer {
     purpose: Purpose,
     target: NodeId,
+    name: String,
+    silence: Silence,
     disks: Arc<Disks>,
     address: String,
     envelope: BinaryMetadataValue,
@@ -127,6 +133,24 @@ impl Peer {
         )))
     }
 
+    async fn heartbeat(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
+        let mut client = self.connection(Purpose::Heartbeat)?;
+        let call = client.heartbeat(enclose(codec::append_to_proto(&request), &self.envelope));
+        let reply = self.within("heartbeat", &option, call).await?;
+        self.disks.heard(self.target, reply.disk.map(Into::into));
+        append::answer(&reply)
+            .map_err(|error| self.undecodable("heartbeat", &error))
+            .map(|result| match result {
+                Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
+                Err(openraft::raft::StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+                Err(openraft::raft::StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+            })
+    }
+
     fn vote_answer(&self, reply: &proto::VoteReply) -> Result<VoteResponse<TypeConfig>, Failure> {
         let vote = codec::required_vote(reply.vote.as_ref()).map_err(|error| self.undecodable("vote", &error))?;
         Ok(VoteResponse::new(
@@ -158,17 +182,22 @@ impl NetAppend<TypeConfig> for Peer {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, Failure> {
-        let mut client = self.connection(Purpose::Heartbeat)?;
-        let call = client.heartbeat(enclose(codec::append_to_proto(&request), &self.envelope));
-        let reply = self.within("heartbeat", &option, call).await?;
-        self.disks.heard(self.target, reply.disk.map(Into::into));
-        append::answer(&reply)
-            .map_err(|error| self.undecodable("heartbeat", &error))
-            .map(|result| match result {
-                Ok(matching) => AppendEntriesResponse::PartialSuccess(matching),
-                Err(openraft::raft::StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
-                Err(openraft::raft::StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
-            })
+        let sent = Instant::now();
+        let result = self.heartbeat(request, option).await;
+        match (self.silence.heartbeat(sent, result.is_ok()), &result) {
+            (Some(Change::FellSilent), Err(cause)) => {
+                tracing::warn!(peer = self.name, %cause, "does not answer heartbeats");
+            }
+            (Some(Change::AnswersAgain { after }), _) => {
+                tracing::info!(
+                    peer = self.name,
+                    silent_s = after.as_secs_f64(),
+                    "answers heartbeats again"
+                );
+            }
+            _ => {}
+        }
+        result
     }
 }
 

@@ -9,6 +9,7 @@ mod failures;
 mod forwarded;
 mod requests;
 mod server;
+mod silence;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 mod snapshot;
