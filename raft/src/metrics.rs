@@ -31,6 +31,7 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
             count(&node.counters.entries_proposed),
         ),
         ("blox_raft_read_barriers_total", count(&node.counters.reads)),
+        ("blox_raft_read_rounds_total", count(&node.counters.read_rounds)),
         ("blox_raft_states_compared_total", count(&node.counters.states_compared)),
         ("blox_raft_state_alarms_total", count(&node.counters.states_differing)),
         ("blox_raft_states_differing", node.alarm.load().differences.len() as f64),
@@ -44,8 +45,23 @@ pub(crate) fn read(node: &Node) -> Vec<(&'static str, f64)> {
         ("blox_raft_wal_fsync_duration_seconds_count", log.syncs as f64),
         ("blox_raft_wal_fsync_duration_seconds_sum", log.sync_time.as_secs_f64()),
     ];
-    let (append, message) = node.channels.traffic.largest();
+    let stages = &node.counters.stages;
+    let ((queued, queued_s), (committed, committed_s), (applied, applied_s)) =
+        (stages.queued.read(), stages.committed.read(), stages.applied.read());
     values.extend([
+        ("blox_raft_proposal_queue_duration_seconds_count", queued),
+        ("blox_raft_proposal_queue_duration_seconds_sum", queued_s),
+        ("blox_raft_entry_commit_duration_seconds_count", committed),
+        ("blox_raft_entry_commit_duration_seconds_sum", committed_s),
+        ("blox_raft_entry_apply_duration_seconds_count", applied),
+        ("blox_raft_entry_apply_duration_seconds_sum", applied_s),
+    ]);
+    let traffic = &node.channels.traffic;
+    let (append, message) = traffic.largest();
+    values.extend([
+        ("blox_raft_appends_sent_total", count(&traffic.appends)),
+        ("blox_raft_append_sent_bytes_total", count(&traffic.append_bytes)),
+        ("blox_raft_requests_sent_total", count(&traffic.requests)),
         ("blox_raft_append_largest_bytes", append as f64),
         ("blox_raft_message_largest_bytes", message as f64),
     ]);

@@ -2,6 +2,7 @@
 //! be older than the read.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
@@ -138,6 +139,7 @@ async fn confirm(node: &Node) -> Result<ReadIndex, NotConfirmed> {
         .engine
         .get()
         .ok_or_else(|| NotConfirmed::because("this node is not a member yet"))?;
+    node.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
     let round = engine.raft.get_read_linearizer(ReadPolicy::ReadIndex);
     let linearizer = blox_runtime::time::timeout(node.round_deadline(), round)
         .await

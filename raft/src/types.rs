@@ -6,7 +6,11 @@ use blox_store::proto::Outcome;
 use bytes::Bytes;
 use openraft::impls::leader_id_std;
 use openraft::type_config::alias;
+use openraft::vote::RaftLeaderId;
+use openraft::{OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
+
+use crate::propose::Told;
 
 /// What consensus runs on.
 #[cfg(not(feature = "simulation"))]
@@ -14,16 +18,32 @@ pub(crate) type Runtime = openraft::impls::TokioRuntime;
 #[cfg(feature = "simulation")]
 pub(crate) type Runtime = blox_runtime::simulated::Simulated;
 
-openraft::declare_raft_types!(
-    /// Consensus as this crate uses it. Leader ids are those of the Raft paper: one leader a term, so that a term fences.
-    pub(crate) TypeConfig:
-        D = Commands,
-        R = Outcomes,
-        NodeId = u64,
-        Node = NodeInfo,
-        LeaderId = leader_id_std::LeaderId<u64, u64>,
-        AsyncRuntime = Runtime,
-);
+/// Consensus as this crate uses it. Leader ids are those of the Raft paper: one leader a term, so that a term fences. (openraft's macro for this
+/// takes no responder of one's own.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+impl RaftTypeConfig for TypeConfig {
+    type D = Commands;
+    type R = Outcomes;
+    type NodeId = u64;
+    type Node = NodeInfo;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Commands, u64, NodeInfo>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Told<T>
+    where
+        T: OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, crate::machine::Machine>;
 pub(crate) type LogId = alias::LogIdOf<TypeConfig>;

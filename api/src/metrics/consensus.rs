@@ -96,6 +96,14 @@ fn help_of(family: &str) -> &'static str {
             "Log entries that this node proposed as leader; one may hold many proposals."
         }
         "blox_raft_read_barriers_total" => "Reads of this node that waited to be as fresh as asked.",
+        "blox_raft_read_rounds_total" => {
+            "Rounds in which this node, as leader, asked a quorum whether it leads, each for all reads that waited."
+        }
+        "blox_raft_appends_sent_total" => "Appends with entries sent to peers.",
+        "blox_raft_append_sent_bytes_total" => "Bytes of appends with entries sent to peers.",
+        "blox_raft_requests_sent_total" => {
+            "Calls to the leader for this node's callers: proposals, and reads to be confirmed; each for all that waited."
+        }
         "blox_raft_states_compared_total" => "Peers whose state this node has compared with its own as leader.",
         "blox_raft_state_alarms_total" => "Alarms this node has raised as leader over states that differ.",
         "blox_raft_states_differing" => "Nodes whose state differs from the others': not 0 is an alarm.",
@@ -104,6 +112,15 @@ fn help_of(family: &str) -> &'static str {
         "blox_raft_wal_unwritten_bytes" => "Bytes of log in memory that wait for the disk.",
         "blox_raft_wal_unflushed_bytes" => "Bytes of log on disk and in no table yet.",
         "blox_raft_wal_fsync_duration_seconds" => "Time for the disk to make the log durable.",
+        "blox_raft_proposal_queue_duration_seconds" => {
+            "Time of a proposal, on the leader, until it leaves in an entry with those that waited together."
+        }
+        "blox_raft_entry_commit_duration_seconds" => {
+            "Time of an entry, on the leader, from leaving the queue until a quorum has it."
+        }
+        "blox_raft_entry_apply_duration_seconds" => {
+            "Time of an entry, on the leader, from its commit until it is applied."
+        }
         "blox_raft_snapshot_index" => "Log index of the newest snapshot.",
         "blox_raft_snapshot_built_total" => "Snapshots made here.",
         "blox_raft_snapshot_installed_total" => "Snapshots of a leader installed here.",

@@ -10,6 +10,7 @@ mod harness;
 
 mod bad_bodies;
 mod command_line;
+mod costs;
 mod demo;
 mod hand_over;
 mod invariants;

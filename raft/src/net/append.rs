@@ -178,7 +178,7 @@ where
             request.map(|request| {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 let message = codec::append_to_proto(&request);
-                self.traffic.append(message.encoded_len());
+                self.traffic.append(request.entries.len(), message.encoded_len());
                 message
             })
         })

@@ -31,17 +31,33 @@ pub(crate) struct Channels {
     open: Arc<Mutex<HashMap<(String, Purpose), Channel>>>,
 }
 
-/// The largest that was sent to peers, for the metrics page: each has its limit, and must stay below it.
+/// What was sent to peers, for the metrics page: how much, and the largest, which has its limit and must stay below it.
 #[derive(Default)]
 pub(crate) struct Traffic {
+    /// Appends with entries.
+    pub appends: AtomicU64,
+    /// Bytes of these.
+    pub append_bytes: AtomicU64,
+    /// Proposals and reads handed to the leader: calls, each for all that waited.
+    pub requests: AtomicU64,
     append_bytes_max: AtomicU64,
     message_bytes_max: AtomicU64,
 }
 
 impl Traffic {
-    /// An append is about to leave.
-    pub(super) fn append(&self, bytes: usize) {
+    /// An append is about to leave, with so many entries.
+    pub(super) fn append(&self, entries: usize, bytes: usize) {
+        if entries > 0 {
+            self.appends.fetch_add(1, Ordering::Relaxed);
+            self.append_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         self.append_bytes_max.fetch_max(bytes as u64, Ordering::Relaxed);
+        self.message(bytes);
+    }
+
+    /// A call to the leader is about to leave.
+    pub(super) fn request(&self, bytes: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.message(bytes);
     }
 

@@ -56,7 +56,7 @@ impl Requests {
             .map_err(|error| ForwardFailure::NeverHandled(error.to_string()))?;
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         let request = proto::ProposeRequest { commands, deadline_ms };
-        self.channels.traffic.message(request.encoded_len());
+        self.channels.traffic.request(request.encoded_len());
         let request = enclose(request, &seal(&self.me, target, node));
         match blox_runtime::time::timeout(deadline + TRAVEL_ALLOWANCE, client.propose(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner().results),
@@ -83,7 +83,9 @@ impl Requests {
             .channels
             .client(&node.peer_address, Purpose::Requests)
             .map_err(|error| NotConfirmed::because(error.to_string()))?;
-        let request = enclose(proto::ReadIndexRequest {}, &seal(&self.me, target, node));
+        let request = proto::ReadIndexRequest {};
+        self.channels.traffic.request(request.encoded_len());
+        let request = enclose(request, &seal(&self.me, target, node));
         let reply = blox_runtime::time::timeout(deadline, client.read_index(request))
             .await
             .map_err(|_| NotConfirmed::silence(format!("the leader {} did not answer in time", node.name)))?

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use crate::propose::Stages;
+
 /// Counters of one node; each only grows.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -11,8 +13,12 @@ pub(crate) struct Counters {
     pub proposals_failed: AtomicU64,
     /// Entries this node has proposed as leader.
     pub entries_proposed: AtomicU64,
+    /// Where their time went.
+    pub stages: Stages,
     /// Read barriers asked for.
     pub reads: AtomicU64,
+    /// Rounds in which this node, as leader, asked a quorum whether it leads, each for all reads that waited.
+    pub read_rounds: AtomicU64,
     /// Leaders seen one after another.
     pub leader_changes: AtomicU64,
     /// Peers whose state this node, as leader, has compared with its own.

@@ -1,26 +1,25 @@
 //! Takes what waits and sends it off together: as one entry where this node leads, as one call to the leader where it follows.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blox_runtime::time::Instant;
 use blox_runtime::watch;
 use blox_store::proto::Outcome;
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, UNWRITTEN_BYTES_MAX};
+use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, Told, UNWRITTEN_BYTES_MAX};
 use crate::NodeId;
 use crate::codec::EncodedEntry;
 use crate::disk::FullDisks;
 use crate::net::ForwardFailure;
 use crate::node::{Leading, Node, View};
 use crate::proto::propose_result;
-use crate::types::{Commands, CommittedLeaderId, NodeInfo};
+use crate::types::{Commands, CommittedLeaderId, NodeInfo, TypeConfig};
 
 /// Where a batch goes.
 #[derive(Clone)]
@@ -164,35 +163,27 @@ fn unfit(origin: Origin, destination: &Destination, full: Option<&FullDisks>) ->
     }
 }
 
-async fn send(node: Arc<Node>, destination: Destination, batch: Vec<Proposal>, _permit: OwnedSemaphorePermit) {
-    let commands: Vec<Bytes> = batch.iter().map(|proposal| proposal.command.clone()).collect();
-    let count = commands.len();
-    let answers = match destination {
-        Destination::Here(leading) => write(&node, &leading, commands).await,
+async fn send(node: Arc<Node>, destination: Destination, batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
+    match destination {
+        Destination::Here(leading) => write(node, leading, batch, permit).await,
         Destination::Leader(id, info) => {
-            let until = batch
-                .iter()
-                .map(|proposal| proposal.until)
-                .max()
-                .unwrap_or_else(Instant::now);
-            forward(
-                &node,
-                (id, &info),
-                commands,
-                until.saturating_duration_since(Instant::now()),
-            )
-            .await
+            let answers = forward(&node, (id, &info), &batch).await;
+            answer(batch, answers);
         }
-        Destination::Nowhere => Err(Refusal::TryAgain("no leader is known".to_owned())),
-    };
+        Destination::Nowhere => answer_all(batch, &Refusal::TryAgain("no leader is known".to_owned())),
+    }
+}
+
+/// Gives each proposal its own answer.
+fn answer(batch: Vec<Proposal>, answers: Answers) {
     match answers {
-        Ok(answers) if answers.len() == count => {
+        Ok(answers) if answers.len() == batch.len() => {
             for (proposal, answer) in batch.into_iter().zip(answers) {
                 proposal.answer(answer);
             }
         }
         Ok(answers) => {
-            let cause = format!("{count} commands were answered by {} outcomes", answers.len());
+            let cause = format!("{} commands were answered by {} outcomes", batch.len(), answers.len());
             answer_all(batch, &Refusal::Unknown(cause));
         }
         Err(refusal) => answer_all(batch, &refusal),
@@ -207,37 +198,72 @@ fn answer_all(batch: Vec<Proposal>, refusal: &Refusal) {
 
 type Answers = Result<Vec<Result<Outcome, Refusal>>, Refusal>;
 
-/// Writes one entry to this node's log, as the leader of that term and no other.
-async fn write(node: &Node, leading: &Leading, mut commands: Vec<Bytes>) -> Answers {
+/// Writes one entry to this node's log, as the leader of that term and no other. Its proposals are answered by the thread that applies it.
+async fn write(node: Arc<Node>, leading: Leading, batch: Vec<Proposal>, permit: OwnedSemaphorePermit) {
     let Some(engine) = node.engine.get() else {
-        return Err(Refusal::TryAgain("this node is not a member yet".to_owned()));
+        return answer_all(batch, &Refusal::TryAgain("this node is not a member yet".to_owned()));
     };
-    let asked = commands.len();
-    commands.extend(newer_command(node));
+    let sent = Instant::now();
+    for proposal in &batch {
+        let stages = &node.counters.stages;
+        stages.queued.add(sent.saturating_duration_since(proposal.began));
+    }
+    let mut commands = commands(&batch);
+    commands.extend(newer_command(&node));
     let entry = EncodedEntry {
         wall_time_ms: node.clock.wall_ms(),
         elapsed_ms: leading.elapsed_ms(node.clock.as_ref()),
         commands,
     };
     #[cfg(feature = "zoo")]
-    let _under_way = crate::zoo::tell_early(node, &entry);
-    let (responder, outcome) = ProgressResponder::complete_only();
-    engine
+    let under_way = crate::zoo::tell_early(&node, &entry);
+    let taken = Arc::new(AtomicBool::new(false));
+    let (of, was_taken) = (node.clone(), taken.clone());
+    let told = Told::new(move |outcome, passed| {
+        #[cfg(feature = "zoo")]
+        drop(under_way);
+        if let Some(Ok(_)) = &outcome {
+            of.counters.stages.note(sent, &passed);
+        }
+        let answers = match outcome {
+            Some(outcome) => answers(outcome, batch.len()),
+            None => Err(without_outcome(was_taken.load(Ordering::Acquire))),
+        };
+        answer(batch, answers);
+        drop(permit);
+    });
+    let written = engine
         .raft
         .write(Commands(entry.encode_to_vec().into()))
-        .responder(responder)
+        .responder(told)
         .with_leader(CommittedLeaderId::new(leading.term))
-        .await
-        .map_err(|fatal| Refusal::Stopped(fatal.to_string()))?;
-    node.counters.entries_proposed.fetch_add(1, Ordering::Relaxed);
-    match outcome.await {
-        Ok(Ok(response)) => Ok(response.data.0.into_iter().take(asked).map(Ok).collect()),
+        .await;
+    // Otherwise consensus has ended, and who waits was told so. (Nothing runs between the two: consensus has one thread.)
+    if written.is_ok() {
+        taken.store(true, Ordering::Release);
+        node.counters.entries_proposed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn commands(batch: &[Proposal]) -> Vec<Bytes> {
+    batch.iter().map(|proposal| proposal.command.clone()).collect()
+}
+
+/// What an entry's outcome means for its `asked` first commands.
+fn answers(outcome: ClientWriteResult<TypeConfig>, asked: usize) -> Answers {
+    match outcome {
+        Ok(response) => Ok(response.data.0.into_iter().take(asked).map(Ok).collect()),
         // Refused before it was appended: another leader, or a lease that has run out or not begun.
-        Ok(Err(ClientWriteError::ForwardToLeader(forward))) => Err(Refusal::TryAgain(format!("{:?}", forward.reason))),
-        Ok(Err(other)) => Err(Refusal::Unknown(other.to_string())),
-        Err(_) => Err(Refusal::Unknown(
-            "consensus ended before the outcome was known".to_owned(),
-        )),
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(Refusal::TryAgain(format!("{:?}", forward.reason))),
+        Err(other) => Err(Refusal::Unknown(other.to_string())),
+    }
+}
+
+/// Why an entry has no outcome, and never will. What consensus did not take was not written.
+fn without_outcome(taken: bool) -> Refusal {
+    match taken {
+        true => Refusal::Unknown("consensus ended before the outcome was known".to_owned()),
+        false => Refusal::Stopped("consensus has ended".to_owned()),
     }
 }
 
@@ -259,11 +285,14 @@ fn newer_command(node: &Node) -> Option<Bytes> {
 }
 
 /// Has the leader propose them.
-async fn forward(node: &Node, leader: (NodeId, &NodeInfo), commands: Vec<Bytes>, deadline: Duration) -> Answers {
+async fn forward(node: &Node, leader: (NodeId, &NodeInfo), batch: &[Proposal]) -> Answers {
     let Some(engine) = node.engine.get() else {
         return Err(Refusal::TryAgain("this node is not a member yet".to_owned()));
     };
-    match engine.requests.propose(leader, commands, deadline).await {
+    let now = Instant::now();
+    let until = batch.iter().map(|proposal| proposal.until).max().unwrap_or(now);
+    let deadline = until.saturating_duration_since(now);
+    match engine.requests.propose(leader, commands(batch), deadline).await {
         Ok(results) => Ok(results.into_iter().map(|result| forwarded(result.result)).collect()),
         Err(ForwardFailure::NeverHandled(reason)) => Err(Refusal::TryAgain(reason)),
         Err(ForwardFailure::Unknown(cause)) => Err(Refusal::Unknown(cause)),
@@ -284,6 +313,8 @@ fn forwarded(result: Option<propose_result::Result>) -> Result<Outcome, Refusal>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::disk::FullDisk;
     use crate::propose::queue;

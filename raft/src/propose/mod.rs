@@ -5,10 +5,12 @@
 
 pub(crate) mod batcher;
 mod queue;
+mod stages;
 
 use crate::disk::FullDisks;
 
 pub(crate) use queue::{Answer, Origin, Proposal, ProposalQueue, Submitted, queue};
+pub(crate) use stages::{Stages, Told};
 
 /// Largest single command, bytes: with its entry it must fit in one gRPC message.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;
