@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use blox_bench::figure::Figure;
 use blox_bench::floor::Floor;
 use blox_bench::load::Times;
-use blox_bench::rows::{Extent, Settings, Sides, failover, fleet, growth, keys, memory, watches};
+use blox_bench::rows::{Extent, Settings, Sides, budget, failover, fleet, growth, keys, memory, watches};
 use blox_bench::server::{BloxOptions, Server};
 use blox_bench::summary::{Run, floor_json, floor_lines, table, to_json};
 use blox_bench::{chart, floor};
@@ -70,6 +70,8 @@ enum ExtentName {
 enum Family {
     /// Puts and gets.
     Keys,
+    /// Where the time of one put goes.
+    Budget,
     /// Watches.
     Watches,
     /// Memory.
@@ -188,7 +190,10 @@ async fn rows(
     let wants = |family: Family| arguments.wants(family);
     let title = |text: &str| println!("\n{text} ({:.0} s)", began.elapsed().as_secs_f64());
     let Measured { figures, points } = measured;
-    if [Family::Keys, Family::Watches, Family::Failover].into_iter().any(wants) {
+    if [Family::Keys, Family::Budget, Family::Watches, Family::Failover]
+        .into_iter()
+        .any(wants)
+    {
         let mut sides = Sides {
             ours: Server::blox(&settings.blox, &settings.directory, &BloxOptions::default()).await?,
             peer: Server::etcd(&settings.etcd, &settings.directory).await?,
@@ -197,6 +202,10 @@ async fn rows(
         if wants(Family::Keys) {
             title("puts and gets");
             keys::measure(&sides, settings, figures).await?;
+        }
+        if wants(Family::Budget) {
+            title("where the time of one put goes");
+            figures.extend(budget::measure(&sides, settings).await?);
         }
         if wants(Family::Watches) {
             title("watches");

@@ -8,7 +8,7 @@ use crate::figure::{Figure, Goal};
 use crate::load::{Load, Where, Window, Work, fill, run};
 
 /// Keys there are while puts and gets are measured; all that gets read have values of [`VALUE_BYTES`].
-const KEYS: Range<u64> = 0..10_000;
+pub const KEYS: Range<u64> = 0..10_000;
 /// Keys of larger values.
 const LARGER: Range<u64> = 1_000_000..1_010_000;
 /// Usual size of a value, bytes.

@@ -1,5 +1,6 @@
-//! What is measured, a family of rows a file. Each takes both sides in turn, round by round.
+//! What is measured, a family of rows a file. Each takes both sides in turn, round by round; `budget` is of ours alone.
 
+pub mod budget;
 pub mod failover;
 pub mod fleet;
 pub mod growth;

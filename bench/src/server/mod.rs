@@ -253,6 +253,11 @@ impl Server {
         Ok(metrics::sum(&self.metrics(member).await?, name, without))
     }
 
+    /// Count and seconds of a summary or histogram of one member, over all labels with this text.
+    pub async fn summed(&self, member: usize, family: &str, with: &str) -> Result<(f64, f64), ServerError> {
+        Ok(metrics::summed(&self.metrics(member).await?, family, with))
+    }
+
     async fn metrics(&self, member: usize) -> Result<String, ServerError> {
         let page: Bytes = get_once(&self.members[member].address, "/metrics").await?;
         Ok(String::from_utf8_lossy(&page).into_owned())
