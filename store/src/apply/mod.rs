@@ -29,8 +29,10 @@ use crate::encoding::meta;
 use crate::engine::{Engine, Family, Write};
 use crate::feature_level::FeatureLevel;
 use crate::hashes::{HASH_INTERVAL_ENTRIES, HashPoint};
-use crate::proto::{Command, Entry, Outcome, Position, Refusal, RefusalCode, command::Operation, outcome};
-use crate::ring::{Cause, RingChange};
+use crate::proto::{
+    Command, Entry, HistoryRecord, Outcome, Position, Refusal, RefusalCode, command::Operation, outcome,
+};
+use crate::ring::RingChange;
 use crate::store::{AppliedEntry, LogEntry, StoreError};
 
 /// After the entry that brings a batch past this, bytes, it is written: what entries do to the state may be far larger than themselves.
@@ -142,12 +144,13 @@ fn apply_command(
     if command.operation.is_none() {
         return feature_level::unknown_command(transaction, index, &command);
     }
-    transaction.set_cause(Cause {
-        actor: std::mem::take(&mut command.actor).into(),
-        request_id: std::mem::take(&mut command.request_id).into(),
-        cause: std::mem::take(&mut command.cause).into(),
+    transaction.set_cause(&HistoryRecord {
+        actor: std::mem::take(&mut command.actor),
+        request_id: std::mem::take(&mut command.request_id),
+        cause: std::mem::take(&mut command.cause),
         session: command.session,
         wall_time_ms,
+        ..HistoryRecord::default()
     });
     let current = transaction.position.session;
     #[cfg(feature = "zoo")]

@@ -13,8 +13,7 @@ use crate::commands;
 use crate::encoding::{meta, prefix_end};
 use crate::engine::{Engine, Family, Write};
 use crate::feature_level::FeatureLevel;
-use crate::proto::{Position, SourceStatus};
-use crate::ring::Cause;
+use crate::proto::{HistoryRecord, Position, SourceStatus};
 use crate::store::StoreError;
 
 /// How far a restore raises the revision: more than the old cluster can have gone on after the backup (a year at 30 changes a second).
@@ -46,11 +45,11 @@ pub(crate) fn restore(
         .overlay
         .start_hash(&position.state_hash, position.applied_index);
     transaction.overlay.hash_number(revision);
-    transaction.set_cause(Cause {
-        actor: ACTOR.into(),
-        cause: "restored from a backup".into(),
+    transaction.set_cause(&HistoryRecord {
+        actor: ACTOR.to_owned(),
+        cause: "restored from a backup".to_owned(),
         wall_time_ms,
-        ..Cause::default()
+        ..HistoryRecord::default()
     });
     commands::restore_launches(&mut transaction)?;
     forget_passes(&mut transaction)?;

@@ -57,21 +57,13 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Who asks for what is written from here on.
-    pub(super) fn set_cause(&mut self, cause: Cause) {
-        let record = HistoryRecord {
-            actor: cause.actor.to_string(),
-            request_id: cause.request_id.to_string(),
-            cause: cause.cause.to_string(),
-            session: cause.session,
-            wall_time_ms: cause.wall_time_ms,
-            ..HistoryRecord::default()
-        };
+    /// Who asks for what is written from here on: a record that says nothing else.
+    pub(super) fn set_cause(&mut self, asked: &HistoryRecord) {
         self.cause_encoded.clear();
-        record
+        asked
             .encode(&mut self.cause_encoded)
             .expect("a vector takes any length");
-        self.cause = Arc::new(cause);
+        self.cause = Arc::new(Cause::of(asked));
     }
 
     /// Writes the counters that the entry has changed.
@@ -119,15 +111,15 @@ impl<'a> Transaction<'a> {
             deleted,
             ..HistoryRecord::default()
         };
-        let mut record = change.encode_to_vec();
+        let version = HistoryRecord {
+            ecs_version,
+            ..HistoryRecord::default()
+        };
+        let length = change.encoded_len() + self.cause_encoded.len() + version.encoded_len();
+        let mut record = Vec::with_capacity(length);
+        change.encode(&mut record).expect("a vector takes any length");
         record.extend_from_slice(&self.cause_encoded);
-        record.extend(
-            HistoryRecord {
-                ecs_version,
-                ..HistoryRecord::default()
-            }
-            .encode_to_vec(),
-        );
+        version.encode(&mut record).expect("a vector takes any length");
         let record = Bytes::from(record);
         self.position.history_bytes += record.len() as u64;
         self.overlay

@@ -43,6 +43,8 @@ const BACKGROUND_FAIRNESS: i32 = 10;
 const BACKGROUND_THREADS: i32 = 2;
 /// The manifest is looked at with every 16th write or so: it changes with flushes and compactions only.
 const WRITES_PER_NOTE: u64 = 16;
+/// What a write takes in a batch beside its key and value, about, bytes: a tag, its family, two lengths.
+const RECORD_BYTES: usize = 16;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
 /// RocksDB's own text logs kept.
@@ -302,7 +304,9 @@ impl Engine for DiskEngine {
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
-        let mut writes = WriteBatch::default();
+        // What it will hold is known: it need not grow, which copies all of it each time.
+        let bytes = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
+        let mut writes = WriteBatch::with_capacity_bytes(batch.iter().map(bytes).sum());
         for write in batch {
             let family = self.family(write.family);
             match &write.value {
