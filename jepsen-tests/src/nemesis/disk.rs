@@ -271,7 +271,7 @@ mod tests {
         assert!(!all_that_can_have_ended(3, 3, 3));
     }
 
-    /// One of one, and of two both unless nobody could write anyway: of three with two or three frozen the leader alone may wait.
+    /// All that are frozen wait, unless no majority is left: then the first one that hangs may be the only one.
     #[test]
     fn who_has_something_to_write_waits() {
         assert!(all_wait_that_can(3, 1, 1) && !all_wait_that_can(3, 1, 0));

@@ -38,6 +38,14 @@ impl Answer {
     }
 }
 
+/// One series of a page of metrics, by its name and labels.
+pub fn series(page: &str, name: &str) -> Option<f64> {
+    let value = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.trim().parse().ok()
+}
+
 /// Asks nodes by URL.
 #[derive(Clone)]
 pub struct Client {
@@ -104,9 +112,7 @@ impl Client {
     /// One series of the metrics page at this address, by its name and labels; `Err`: nobody answers, or there is no such series.
     pub async fn metric(&self, url: &str, name: &str) -> Result<f64, String> {
         let text = self.get(&format!("{url}/metrics")).await?.text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.trim().parse().ok())
-            .ok_or_else(|| format!("{url} has no series {name}"))
+        series(&text, name).ok_or_else(|| format!("{url} has no series {name}"))
     }
 
     pub async fn put_json(&self, url: &str, body: &Value) -> Result<Answer, String> {

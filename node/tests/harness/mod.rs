@@ -15,7 +15,7 @@ mod simulator;
 mod stream;
 mod wait;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, series};
 pub use fleet::{Cluster, SourceText};
 pub use moto::Moto;
 pub use network::Network;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Cluster, DEADLINE, REGION, SimulatorProcess, eventually, seeded};
+use crate::harness::{Cluster, DEADLINE, REGION, SimulatorProcess, eventually, seeded, series};
 
 const PUTS: u64 = 50;
 const READS: u64 = 50;
@@ -77,14 +77,9 @@ impl Costs {
 }
 
 /// A counter of a page, by its name and labels.
-fn number(page: &str, series: &str) -> Result<u64, String> {
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    let value = line.and_then(|value| value.parse::<f64>().ok());
-    value
-        .map(|value| value as u64)
-        .ok_or_else(|| format!("no {series} in\n{page}"))
+fn number(page: &str, name: &str) -> Result<u64, String> {
+    let found = series(page, name).map(|value| value as u64);
+    found.ok_or_else(|| format!("no {name} in\n{page}"))
 }
 
 /// A cluster, its leader, and what its nodes had counted when the counting began.
@@ -279,7 +274,7 @@ async fn an_event_is_one_entry_at_most() {
     // Applied, received and deleted, of one moment.
     let fed = async || -> Result<[u64; 3], String> {
         let page = cluster.client.get(&format!("{url}/metrics")).await?.text();
-        let number = |series: &str| number(&page, series);
+        let number = |name: &str| number(&page, name);
         Ok([
             number("blox_events_total{source=\"main\",outcome=\"applied\"}")?,
             number("blox_sqs_received_total{source=\"main\"}")?,
