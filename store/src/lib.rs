@@ -39,6 +39,7 @@ mod ring;
 pub mod store;
 pub mod view;
 pub mod watch;
+pub mod write_ahead_log;
 #[cfg(feature = "zoo")]
 mod zoo;
 

@@ -53,6 +53,18 @@ mod view {
     }
 }
 
+/// Looks at write-ahead logs before they are read: see [`blox_store::write_ahead_log`].
+#[cfg(not(feature = "simulation"))]
+pub(super) fn prepare(directory: &std::path::Path) -> Result<(), blox_store::write_ahead_log::WriteAheadLogError> {
+    blox_store::write_ahead_log::prepare(directory)
+}
+
+/// The simulated disk has none.
+#[cfg(feature = "simulation")]
+pub(super) fn prepare(_: &std::path::Path) -> Result<(), blox_store::write_ahead_log::WriteAheadLogError> {
+    Ok(())
+}
+
 /// Whether an error means that files are not what was written, rather than that the system refused.
 #[cfg(not(feature = "simulation"))]
 pub(super) fn is_damage(error: &Error) -> bool {

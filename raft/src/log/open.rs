@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blox_runtime::time::Instant;
+use blox_store::write_ahead_log::WriteAheadLogError;
 use bytes::Bytes;
 use openraft::LogIdOptionExt;
 
@@ -160,6 +161,10 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
             failed(doing, cause.to_string())
         }
     };
+    database::prepare(&database_path(directory)).map_err(|error| match error {
+        WriteAheadLogError::Hole { .. } => lost(error.to_string()),
+        WriteAheadLogError::Io { .. } => failed("look at the write-ahead logs of", error.to_string()),
+    })?;
     let db =
         DB::open(&options(), database_path(directory)).map_err(|cause| rocksdb_failed("open the log in", cause))?;
     let recovered = db.latest_sequence_number();

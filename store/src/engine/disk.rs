@@ -20,6 +20,7 @@ use super::damage::{Damage, opening};
 use super::manifest_note::ManifestNote;
 use super::{Engine, Family, FileSizes, Pair, Reader, ScanLimit, Write};
 use crate::store::StoreError;
+use crate::write_ahead_log::{self, WriteAheadLogError};
 
 /// Uncompressed blocks kept in memory, all families together.
 const BLOCK_CACHE_BYTES: usize = 64 << 20;
@@ -95,8 +96,10 @@ impl DiskEngine {
     /// another state.
     pub fn open(directory: &Path, damage: &Damage) -> Result<DiskEngine, StoreError> {
         ManifestNote::check(directory)?;
+        let doing = || format!("opening the state in {}", directory.display());
+        write_ahead_log::prepare(directory).map_err(|error| looking(doing(), error))?;
         let database = DB::open_cf_descriptors(&database_options()?, directory, families())
-            .map_err(|error| opening(format!("opening the state in {}", directory.display()), &error))?;
+            .map_err(|error| opening(doing(), &error))?;
         DiskEngine::noted(database, directory, damage)
     }
 
@@ -107,6 +110,13 @@ impl DiskEngine {
             note: Some(Mutex::new(note)),
             ..DiskEngine::of(database, directory, damage.clone())
         })
+    }
+
+    /// As [`DiskEngine::open_read_only`], once its write-ahead logs are seen to be whole.
+    pub fn open_whole(directory: &Path) -> Result<DiskEngine, StoreError> {
+        let doing = || format!("reading the checkpoint {}", directory.display());
+        write_ahead_log::verify(directory).map_err(|error| looking(doing(), error))?;
+        DiskEngine::open_read_only(directory)
     }
 
     /// Opens a checkpoint to look at it; nothing in it changes.
@@ -180,6 +190,13 @@ impl DiskEngine {
             .status()
             .map_err(|error| self.damage.storage(self.doing("scanning", family), &error))?;
         Ok(found)
+    }
+}
+
+fn looking(doing: String, error: WriteAheadLogError) -> StoreError {
+    match error {
+        WriteAheadLogError::Hole { .. } => StoreError::Corrupt(format!("{doing}: {error}")),
+        WriteAheadLogError::Io { .. } => StoreError::storage(doing, error),
     }
 }
 

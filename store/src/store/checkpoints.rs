@@ -61,7 +61,7 @@ impl Store {
     pub fn verify(directory: &Path) -> Result<(), StoreError> {
         let (kind, _) = checkpoint::inspect(directory)?;
         let engine: Arc<dyn Engine> = match kind.as_str() {
-            checkpoint::ROCKSDB => Arc::new(DiskEngine::open_read_only(directory)?),
+            checkpoint::ROCKSDB => Arc::new(DiskEngine::open_whole(directory)?),
             _ => Arc::new(MemoryEngine::load(directory)?),
         };
         for family in Family::ALL {

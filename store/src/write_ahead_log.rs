@@ -1,0 +1,291 @@
+//! Write-ahead logs of RocksDB, looked at before RocksDB reads them: of two things in them it says nothing.
+//!
+//! - A record that begins with zeros. RocksDB takes it for room that was set aside and never written, passes over the rest of its block and
+//!   reads on behind it: what a disk lost, or a power cut kept back, would be a hole in the middle of what is recovered.
+//! - A record marked as one of a file in reuse, in a file that is in none. RocksDB reads it again and again, without an end.
+//!
+//! Both end the write-ahead log where they stand. In the newest file nothing can follow that was promised and is not missed (see the log's
+//! durable note, and the replay of the state), so the file is cut there. In an older one what follows has other files behind it: damage.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Records do not span blocks; their parts do. `db/log_format.h` of RocksDB.
+const BLOCK_BYTES: usize = 32 << 10;
+/// Checksum, length, kind.
+const HEADER_BYTES: usize = 7;
+/// The same, and the number of the file it was written to.
+const REUSE_HEADER_BYTES: usize = 11;
+/// Kinds that only files in reuse have.
+const REUSE_KINDS: [u8; 6] = [5, 6, 7, 8, 11, 131];
+
+/// Why a database's write-ahead logs cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteAheadLogError {
+    /// RocksDB would pass over it.
+    #[error("the write-ahead log {} has lost what it held from byte {offset} on", path.display())]
+    Hole {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+    /// The system refused.
+    #[error("reading the write-ahead log {}: {cause}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+/// Looks through the write-ahead logs of the database in `directory`, which nobody has open; that it is missing is for others to say.
+/// Blocking; it reads all of them.
+pub fn prepare(directory: &Path) -> Result<(), WriteAheadLogError> {
+    let files = numbered(directory)?;
+    let Some(((number, newest), older)) = files.split_last() else {
+        return Ok(());
+    };
+    see_whole(older)?;
+    if let Some(offset) = end_of_records(newest, *number)? {
+        tracing::warn!(path = %newest.display(), offset, "a write-ahead log ends in nothing and is cut there");
+        cut(newest, offset).map_err(|cause| failed(newest, cause))?;
+    }
+    Ok(())
+}
+
+/// Sees that no write-ahead log in `directory` has such a place, the newest no more than the others: of a database that was copied whole.
+/// Blocking, as [`prepare`].
+pub fn verify(directory: &Path) -> Result<(), WriteAheadLogError> {
+    see_whole(&numbered(directory)?)
+}
+
+fn see_whole(files: &[(u64, PathBuf)]) -> Result<(), WriteAheadLogError> {
+    for (number, path) in files {
+        if let Some(offset) = end_of_records(path, *number)? {
+            let path = path.clone();
+            return Err(WriteAheadLogError::Hole { path, offset });
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, cause: io::Error) -> WriteAheadLogError {
+    WriteAheadLogError::Io {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+/// The write-ahead logs with their numbers, in order.
+fn numbered(directory: &Path) -> Result<Vec<(u64, PathBuf)>, WriteAheadLogError> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|cause| failed(directory, cause))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|cause| failed(directory, cause))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.strip_suffix(".log")?.parse().ok());
+        found.extend(number.map(|number| (number, path)));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn cut(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(bytes)?;
+    file.sync_all()
+}
+
+/// Where something stands that RocksDB does not see as an end; `None`: it finds the end itself.
+fn end_of_records(path: &Path, number: u64) -> Result<Option<u64>, WriteAheadLogError> {
+    let end = File::open(path).and_then(|mut file| unseen_end(&mut file, number));
+    end.map_err(|cause| failed(path, cause))
+}
+
+/// Headers are followed, checksums left to RocksDB.
+fn unseen_end(file: &mut impl Read, number: u64) -> io::Result<Option<u64>> {
+    let mut block = Vec::with_capacity(BLOCK_BYTES);
+    let mut block_at = 0;
+    let mut in_reuse = None;
+    loop {
+        block.clear();
+        let read = file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
+        let mut at = 0;
+        while let Some(header) = block.get(at..at + HEADER_BYTES) {
+            let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
+            let kind = header[6];
+            let of_reuse = REUSE_KINDS.contains(&kind);
+            if in_reuse == Some(true) && BLOCK_BYTES - at < REUSE_HEADER_BYTES {
+                // Too little room for a header: what is left of the block is zeros.
+                break;
+            }
+            if (kind, length) == (0, 0) || (of_reuse && in_reuse == Some(false)) {
+                return Ok(Some(block_at + at as u64));
+            }
+            in_reuse.get_or_insert(of_reuse);
+            let header_bytes = if of_reuse { REUSE_HEADER_BYTES } else { HEADER_BYTES };
+            let Some(rest) = block.get(at + HEADER_BYTES..at + header_bytes + length) else {
+                // It does not fit into its block: torn, or the next block begins.
+                break;
+            };
+            if of_reuse && rest.first_chunk() != Some(&(number as u32).to_le_bytes()) {
+                // Of what the file was before.
+                return Ok(None);
+            }
+            at += header_bytes + length;
+        }
+        if read < BLOCK_BYTES {
+            return Ok(None);
+        }
+        block_at += BLOCK_BYTES as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use proptest::prelude::*;
+    use rocksdb::{DB, DBRecoveryMode, FlushOptions, Options};
+
+    use super::*;
+
+    fn options(files_in_reuse: usize) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_recycle_log_file_num(files_in_reuse);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options
+    }
+
+    /// A copy of a database as a killed process leaves it, with its write-ahead logs in order.
+    fn killed(db: &DB) -> (tempfile::TempDir, Vec<(u64, PathBuf)>) {
+        let copy = tempfile::tempdir().expect("a directory");
+        for entry in std::fs::read_dir(db.path()).expect("it is there") {
+            let path = entry.expect("an entry").path();
+            std::fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+        let files = numbered(copy.path()).expect("read");
+        (copy, files)
+    }
+
+    fn key(number: usize) -> [u8; 8] {
+        (number as u64).to_be_bytes()
+    }
+
+    /// How many of the keys 0, 1, 2, ... are there, and none after a gap.
+    fn held(directory: &Path, files_in_reuse: usize) -> usize {
+        let db = DB::open(&options(files_in_reuse), directory).expect("it opens");
+        let there = |number: usize| db.get(key(number)).expect("read").is_some();
+        let held = (0..).take_while(|number| there(*number)).count();
+        assert!((held..held + 64).all(|number| !there(number)), "a hole at {held}");
+        held
+    }
+
+    fn zero(path: &Path, from: u64, bytes: usize) {
+        let file = File::options().write(true).open(path).expect("opened");
+        file.write_all_at(&vec![0; bytes], from).expect("written");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// What RocksDB wrote has no such place, whatever lies where in its blocks, in new files and in files in reuse.
+        #[test]
+        fn what_was_written_is_left_alone(
+            lengths in prop::collection::vec(0..70_000_usize, 1..40),
+            files_in_reuse in 0..3_usize,
+        ) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let db = DB::open(&options(files_in_reuse), directory.path()).expect("it opens");
+            for round in 0..4 {
+                for (number, length) in lengths.iter().enumerate() {
+                    db.put(key(round * lengths.len() + number), vec![1; *length]).expect("written");
+                }
+                if round < 3 {
+                    db.flush().expect("flushed");
+                }
+            }
+            db.flush_wal(false).expect("written");
+            let (copy, files) = killed(&db);
+            let sizes = || files.iter().map(|(_, path)| path.metadata().map(|found| found.len()).ok()).collect::<Vec<_>>();
+            let before = sizes();
+            verify(copy.path()).expect("nothing is wrong");
+            prepare(copy.path()).expect("nothing is wrong");
+            prop_assert_eq!(sizes(), before);
+            prop_assert_eq!(held(copy.path(), files_in_reuse), 4 * lengths.len());
+        }
+
+        /// A page that was never written ends the newest file, in front of whatever stands behind it: no hole.
+        #[test]
+        fn a_page_of_zeros_leaves_no_hole(page in 0..40_u64, lengths in prop::collection::vec(0..9_000_usize, 40)) {
+            let directory = tempfile::tempdir().expect("a directory");
+            let db = DB::open(&options(0), directory.path()).expect("it opens");
+            for (number, length) in lengths.iter().enumerate() {
+                db.put(key(number), vec![1; *length]).expect("written");
+            }
+            let (copy, files) = killed(&db);
+            let (_, newest) = files.last().expect("a file");
+            let bytes = newest.metadata().expect("it is there").len();
+            let from = (page * 4_096).min(bytes / 4_096 * 4_096);
+            zero(newest, from, 4_096.min((bytes - from) as usize));
+            prepare(copy.path()).expect("it is the newest");
+            held(copy.path(), 0);
+        }
+    }
+
+    /// RocksDB alone passes over a file that begins with zeros, and goes on with the next one. This is why the module is there: should it
+    /// fail some day, RocksDB has learnt it.
+    #[test]
+    fn zeros_in_an_older_file_are_damage() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let families = ["default", "other"];
+        let mut options = options(0);
+        options.create_missing_column_families(true);
+        let db = DB::open_cf(&options, directory.path(), families).expect("it opens");
+        let other = db.cf_handle("other").expect("it was created");
+        for number in 0..3 {
+            db.put(key(number), "value").expect("written");
+            db.put_cf(other, key(number), "value").expect("written");
+            // Begins another write-ahead log; the one before is kept for the family that was not flushed.
+            db.flush_cf_opt(other, &FlushOptions::default()).expect("flushed");
+        }
+        db.put(key(3), "value").expect("written");
+        let (copy, files) = killed(&db);
+        assert_eq!(files.len(), 4);
+        let (_, path) = &files[1];
+        let bytes = path.metadata().expect("it is there").len();
+        zero(path, 0, bytes as usize);
+        let found = prepare(copy.path());
+        assert!(
+            matches!(&found, Err(WriteAheadLogError::Hole { path: at, offset: 0 }) if at == path),
+            "{found:?}"
+        );
+        let db = DB::open_cf(&options, copy.path(), families).expect("RocksDB sees nothing");
+        let there = [0, 1, 2, 3].map(|number| db.get(key(number)).expect("read").is_some());
+        assert_eq!(there, [true, false, true, true], "RocksDB passes over it");
+    }
+
+    /// One flipped bit makes a record one of a file in reuse, and RocksDB would never come to its end.
+    #[test]
+    fn a_record_of_another_kind_of_file_ends_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = DB::open(&options(0), directory.path()).expect("it opens");
+        for number in 0..3 {
+            db.put(key(number), "value").expect("written");
+        }
+        let (copy, files) = killed(&db);
+        let (_, newest) = files.last().expect("a file");
+        let record_bytes = newest.metadata().expect("it is there").len() / 3;
+        let file = File::options().write(true).open(newest).expect("opened");
+        file.write_all_at(&[5], record_bytes + 6).expect("written");
+        prepare(copy.path()).expect("it is the newest");
+        assert_eq!(held(copy.path(), 0), 1);
+    }
+}
