@@ -8,7 +8,7 @@
 //! - `v1`: texts, orders and codes of the old contract, matched on the decoded path as its router did;
 //! - `v2`: JSON with RFC 9457 problems, paging as one consistent cut, watch, users' keys.
 //!
-//! A request's way: `server` (connection limits) -> `answer` (request id, answer headers, deadline, metrics) -> a handler -> `reading` (barrier,
+//! A request's way: `server` (how many connections) -> `connection` (HTTP/1.1 or HTTP/2) -> `answer` (request id, answer headers, deadline, metrics) -> a handler -> `reading` (barrier,
 //! view) or `writing` (propose) -> body. Lists are written chunk by chunk from the view, as fast as the reader takes them.
 
 mod answer;
@@ -16,6 +16,7 @@ mod backups;
 mod catalog;
 mod cluster;
 mod config;
+mod connection;
 mod daemons;
 mod ecs_lag;
 mod health;
@@ -23,6 +24,7 @@ mod limits;
 mod list_body;
 pub mod metrics;
 mod paging;
+mod preface;
 mod problem;
 mod query;
 mod reading;
@@ -32,6 +34,7 @@ mod router;
 mod server;
 mod state;
 mod streams;
+mod under_way;
 mod v1;
 mod v2;
 mod write_stall;

@@ -6,6 +6,12 @@ pub const URL_BYTES_MAX: usize = 16 * 1024;
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers of one request; more is answered 431.
 pub const REQUEST_HEADERS_MAX: usize = 100;
+/// Requests under way on one connection of HTTP/2, watches among them; more wait with the client.
+pub const HTTP_2_REQUESTS_MAX: u32 = 256;
+/// What a client of HTTP/2 may send ahead of what is read, bytes: all its requests together.
+pub const HTTP_2_WINDOW_BYTES: u32 = 64 * 1024;
+/// What waits to be sent of one answer over HTTP/2, bytes, and how much of it is handed over at once.
+pub const HTTP_2_SEND_BYTES_MAX: usize = 64 * 1024;
 /// The largest value of a user's key.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// The longest key of a user, decoded.

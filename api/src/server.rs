@@ -4,22 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
+use crate::connection;
 use crate::router::router;
 use crate::state::ApiState;
-use crate::write_stall::WriteStall;
-use crate::{REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX};
 
 /// How long accepting rests after it failed (out of file descriptors, mostly).
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -42,7 +34,7 @@ pub async fn serve(listener: TcpListener, state: ApiState, shutdown: Cancellatio
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let connection = serve_connection(stream, routes.clone(), state.clone(), shutdown.clone());
+                let connection = connection::serve(stream, routes.clone(), state.clone(), shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -66,35 +58,4 @@ pub async fn serve(listener: TcpListener, state: ApiState, shutdown: Cancellatio
     }
     connections.shutdown().await;
     Ok(())
-}
-
-async fn serve_connection(stream: TcpStream, routes: Router, state: ApiState, shutdown: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection ended before it was served");
-        return;
-    }
-    let stream = WriteStall::new(stream, state.config().write_stall);
-    let service = service_fn(move |request: hyper::Request<Incoming>| routes.clone().oneshot(request.map(Body::new)));
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(state.config().keep_alive)
-        .max_buf_size(REQUEST_HEAD_BYTES_MAX)
-        .max_header_size(REQUEST_HEAD_BYTES_MAX)
-        .max_headers(REQUEST_HEADERS_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let mut stopping = false;
-    let ended = loop {
-        tokio::select! {
-            ended = connection.as_mut() => break ended,
-            () = shutdown.cancelled(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
-    }
 }

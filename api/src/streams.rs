@@ -101,7 +101,7 @@ impl StreamSource {
 /// What a stream's writer makes of what it waited for.
 pub(crate) struct StreamStep {
     /// Bytes to send; may be empty.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     /// After them, the connection breaks off without the last chunk, so that its reader sees a failure and not an end.
     pub(crate) broken: bool,
 }
@@ -132,8 +132,8 @@ where
                 writer = next;
                 match (done.bytes.is_empty(), done.broken) {
                     (true, true) => return break_off(Phase::Over).await,
-                    (false, true) => return Some((Ok(Bytes::from(done.bytes)), Phase::Breaking)),
-                    (false, false) => return Some((Ok(Bytes::from(done.bytes)), Phase::Running(writer))),
+                    (false, true) => return Some((Ok(done.bytes), Phase::Breaking)),
+                    (false, false) => return Some((Ok(done.bytes), Phase::Running(writer))),
                     (true, false) => {}
                 }
             }

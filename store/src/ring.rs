@@ -4,36 +4,31 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prost::Message;
 
 use crate::Revision;
 use crate::key::Key;
 use crate::proto::{HistoryRecord, StoredValue};
 use crate::store::StoreError;
-use crate::watch::Change;
+use crate::watch::{Cause, Change};
 
 /// Keys and values the ring holds, bytes. Whoever falls behind it reads the history on disk.
 pub(crate) const RING_BYTES_MAX: usize = 16 << 20;
 /// What a change costs beside its key and values, bytes.
 const CHANGE_OVERHEAD_BYTES: usize = 256;
-
-/// Who asked for a change, when and why: shared by all changes of one command.
-#[derive(Debug, Default)]
-pub(crate) struct Cause {
-    pub actor: Arc<str>,
-    pub request_id: Arc<str>,
-    pub cause: Arc<str>,
-    pub session: u64,
-    pub wall_time_ms: i64,
-}
+/// The newest changes whose lines are kept: whoever keeps up has been told of older ones.
+const LINES_KEPT: usize = 1_024;
+/// A longer line is made anew for each watcher.
+const LINE_KEPT_BYTES_MAX: usize = 4 << 10;
 
 impl Cause {
     /// The cause a history record names.
-    pub fn of(record: &HistoryRecord) -> Cause {
+    pub(crate) fn of(record: HistoryRecord) -> Cause {
         Cause {
-            actor: record.actor.as_str().into(),
-            request_id: record.request_id.as_str().into(),
-            cause: record.cause.as_str().into(),
+            actor: record.actor,
+            request_id: record.request_id,
+            reason: record.cause,
             session: record.session,
             wall_time_ms: record.wall_time_ms,
         }
@@ -74,6 +69,38 @@ pub(crate) struct RingChange {
     /// Of a deletion: the last value.
     pub deleted: Option<SharedValue>,
     pub cause: Arc<Cause>,
+    pub line: Line,
+}
+
+/// How a change is told, kept for the next watcher while the change is new.
+#[derive(Debug, Default)]
+pub(crate) struct Line(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+enum Kept {
+    #[default]
+    NotYet,
+    Line(Bytes),
+    NoMore,
+}
+
+impl Line {
+    /// The line, made by `make` unless it is kept. Two watchers at one moment may both make it; it is the same.
+    pub fn or_make(&self, make: impl FnOnce() -> Vec<u8>) -> Bytes {
+        if let Kept::Line(kept) = &*self.0.lock() {
+            return kept.clone();
+        }
+        let made = Bytes::from(make());
+        let mut kept = self.0.lock();
+        if matches!(&*kept, Kept::NotYet) && made.len() <= LINE_KEPT_BYTES_MAX {
+            *kept = Kept::Line(made.clone());
+        }
+        made
+    }
+
+    fn forget(&self) {
+        *self.0.lock() = Kept::NoMore;
+    }
 }
 
 impl RingChange {
@@ -84,16 +111,14 @@ impl RingChange {
     }
 
     /// As a watcher is told.
-    pub fn to_change(&self) -> Result<Change, StoreError> {
+    pub fn to_change(self: &Arc<RingChange>) -> Result<Change, StoreError> {
         Ok(Change {
             key: self.key.clone(),
             revision: self.revision,
             current: self.current.as_ref().map(SharedValue::get).transpose()?,
             deleted: self.deleted.as_ref().map(SharedValue::get).transpose()?,
-            actor: Arc::clone(&self.cause.actor),
-            request_id: Arc::clone(&self.cause.request_id),
-            cause: Arc::clone(&self.cause.cause),
-            wall_time_ms: self.cause.wall_time_ms,
+            cause: Arc::clone(&self.cause),
+            shared: Arc::clone(self),
         })
     }
 }
@@ -170,6 +195,10 @@ impl Ring {
             self.bytes += change.bytes();
             self.last = change.revision;
             self.changes.push_back(change);
+            let told = self.changes.len().checked_sub(LINES_KEPT + 1);
+            if let Some(told) = told.and_then(|index| self.changes.get(index)) {
+                told.line.forget();
+            }
         }
         while self.bytes > self.bytes_max {
             let Some(oldest) = self.changes.front().map(|change| change.revision) else {
@@ -216,6 +245,7 @@ mod tests {
             current: None,
             deleted: None,
             cause: Arc::default(),
+            line: Line::default(),
         })
     }
 
@@ -248,6 +278,29 @@ mod tests {
             panic!("revision 5 is held")
         };
         assert_eq!((wanted.len(), through), (0, 6));
+    }
+
+    /// A line is made once while its change is new and the line is short, and let go of later.
+    #[test]
+    fn lines_of_new_changes_are_kept() {
+        let mut ring = Ring::new(0, usize::MAX);
+        let first = change(1, b"a");
+        ring.push(vec![Arc::clone(&first)]);
+        let line = |text: &'static [u8]| first.line.or_make(|| text.to_vec());
+        assert_eq!((line(b"made"), line(b"again")), ("made".into(), "made".into()));
+        let newer = |count| {
+            (2..)
+                .map(|revision| change(revision, b"b"))
+                .take(count)
+                .collect::<Vec<_>>()
+        };
+        ring.push(newer(LINES_KEPT - 1));
+        assert_eq!(line(b"again"), "made");
+        ring.push(vec![change(LINES_KEPT as u64 + 1, b"b")]);
+        assert_eq!((line(b"anew"), line(b"each time")), ("anew".into(), "each time".into()));
+        let long = change(1, b"c");
+        long.line.or_make(|| vec![b'x'; LINE_KEPT_BYTES_MAX + 1]);
+        assert_eq!(long.line.or_make(|| b"short".to_vec()), "short");
     }
 
     /// After the state was replaced nothing old is given.

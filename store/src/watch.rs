@@ -44,6 +44,21 @@ pub struct WatchRequest {
     pub prefix: bytes::Bytes,
 }
 
+/// Who asked for a change, when and why: shared by all changes of one command.
+#[derive(Debug, Default)]
+pub struct Cause {
+    /// `api`, or the duty that wrote it.
+    pub actor: String,
+    /// The request or pass of a duty.
+    pub request_id: String,
+    /// Why, one sentence.
+    pub reason: String,
+    /// The session it was written in; 0: in none.
+    pub session: u64,
+    /// Wall clock of the leader, milliseconds since the epoch.
+    pub wall_time_ms: i64,
+}
+
 /// One change of one key.
 #[derive(Clone, Debug)]
 pub struct Change {
@@ -55,14 +70,16 @@ pub struct Change {
     pub current: Option<Arc<StoredValue>>,
     /// Of a deletion: the last value; `None`: it is no longer kept.
     pub deleted: Option<Arc<StoredValue>>,
-    /// What caused it: actor, request id, cause.
-    pub actor: Arc<str>,
-    /// The request or pass of a duty.
-    pub request_id: Arc<str>,
-    /// Why, one sentence.
-    pub cause: Arc<str>,
-    /// Wall clock of the leader, milliseconds since the epoch.
-    pub wall_time_ms: i64,
+    /// What caused it.
+    pub cause: Arc<Cause>,
+    pub(crate) shared: Arc<RingChange>,
+}
+
+impl Change {
+    /// This change as a line: made once for all watchers while it is new. Every caller makes the same line of a change.
+    pub fn line(&self, make: impl FnOnce(&Change) -> Vec<u8>) -> bytes::Bytes {
+        self.shared.line.or_make(|| make(self))
+    }
 }
 
 /// What a watcher is given: all changes of one or more whole revisions, in order.

@@ -17,14 +17,14 @@ const DURATION_BUCKETS_SECONDS: [f64; 14] = [
 /// What the HTTP interface counts. Its labels are bounded: route templates, known methods, status codes.
 #[derive(Default)]
 pub(crate) struct HttpMetrics {
-    durations: Mutex<BTreeMap<Labels, Histogram>>,
+    /// By route.
+    durations: Mutex<BTreeMap<String, BTreeMap<Labels, Histogram>>>,
     tasks_left_out: AtomicU64,
     instances_left_out: AtomicU64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Labels {
-    route: String,
     method: &'static str,
     code: u16,
 }
@@ -40,13 +40,16 @@ impl HttpMetrics {
     /// Counts one answer; of a stream, the time to its head.
     pub(crate) fn record(&self, method: &Method, route: &str, status: StatusCode, duration: Duration) {
         let labels = Labels {
-            route: route.to_owned(),
             method: method_label(method),
             code: status.as_u16(),
         };
         let seconds = duration.as_secs_f64();
         let mut durations = self.durations.lock().expect("nothing panics under this lock");
-        let histogram = durations.entry(labels).or_default();
+        if !durations.contains_key(route) {
+            durations.insert(route.to_owned(), BTreeMap::new());
+        }
+        let of_route = durations.get_mut(route).expect("inserted above");
+        let histogram = of_route.entry(labels).or_default();
         if let Some(bucket) = DURATION_BUCKETS_SECONDS.iter().position(|bound| seconds <= *bound) {
             histogram.buckets[bucket] += 1;
         }
@@ -67,7 +70,12 @@ impl HttpMetrics {
     /// Adds everything counted to a page.
     pub(crate) fn collect(&self, page: &mut MetricsPage) {
         let durations = self.durations.lock().expect("nothing panics under this lock").clone();
-        for (labels, histogram) in &durations {
+        let all = durations.iter().flat_map(|(route, of_route)| {
+            of_route
+                .iter()
+                .map(move |(labels, histogram)| (route, labels, histogram))
+        });
+        for (route, labels, histogram) in all {
             let code = labels.code.to_string();
             let mut below = 0;
             let buckets: Vec<(f64, u64)> = DURATION_BUCKETS_SECONDS
@@ -81,7 +89,7 @@ impl HttpMetrics {
             page.histogram(
                 "blox_http_request_duration_seconds",
                 "Time from a request's head to its answer's head.",
-                &[("route", &labels.route), ("method", labels.method), ("code", &code)],
+                &[("route", route), ("method", labels.method), ("code", &code)],
                 &buckets,
                 histogram.sum_seconds,
                 histogram.count,

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use blox_store::proto::stored_value::Body as StoredBody;
 use blox_store::{Change, WatchEnd, WatchFrom, WatchRequest};
+use bytes::Bytes;
 
 use super::V1Request;
 use super::answers::{INTERNAL_OF_RESOURCES, PlainError};
@@ -29,7 +30,7 @@ pub(super) async fn stream(request: &V1Request<'_>, tracked: Tracked) -> Result<
     let watch = WatchRequest {
         from,
         kinds: vec![tracked.kind()],
-        prefix: bytes::Bytes::new(),
+        prefix: Bytes::new(),
     };
     let watcher = state.store().watch(watch).map_err(|end| match end {
         WatchEnd::Compacted { .. } | WatchEnd::Future { .. } => {
@@ -78,10 +79,13 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
             for change in &batch.changes {
                 write_line(&mut bytes, change, &writer);
             }
-            StreamStep { bytes, broken: false }
+            StreamStep {
+                bytes: bytes.into(),
+                broken: false,
+            }
         }
         Ok(StreamEvent::Idle(_)) => StreamStep {
-            bytes: Vec::new(),
+            bytes: Bytes::new(),
             broken: false,
         },
         Err(end) => {
@@ -89,7 +93,7 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
                 tracing::warn!(reason = %end, "a v1 stream broke off");
             }
             StreamStep {
-                bytes: Vec::new(),
+                bytes: Bytes::new(),
                 broken: true,
             }
         }

@@ -3,9 +3,10 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use blox_store::{Kind, WatchFrom, WatchRequest};
+use blox_store::{Change, Kind, WatchFrom, WatchRequest};
+use bytes::Bytes;
 
-use super::watch_event::{push_bookmark, push_change};
+use super::watch_event::{bookmark, change_line};
 use crate::problem::{Problem, ProblemKind};
 use crate::query::{Query, invalid};
 use crate::reading::{READING_KEYS, Reading};
@@ -38,7 +39,7 @@ pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Res
     let watcher = state.store().watch(WatchRequest {
         from,
         kinds,
-        prefix: bytes::Bytes::new(),
+        prefix: Bytes::new(),
     })?;
     let source = StreamSource::new(watcher, &state, Some(state.config().bookmark_interval), place);
     let mut response = stream_body(LineWriter { source, begun: false }, next_lines).into_response();
@@ -72,23 +73,14 @@ struct LineWriter {
 }
 
 async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
-    let mut bytes = Vec::new();
     if !writer.begun {
         writer.begun = true;
-        push_bookmark(&mut bytes, writer.source.delivered());
+        let bytes = bookmark(writer.source.delivered());
         return (writer, StreamStep { bytes, broken: false });
     }
-    let broken = match writer.source.next().await {
-        Ok(StreamEvent::Batch(batch)) => {
-            for change in &batch.changes {
-                push_change(&mut bytes, change);
-            }
-            false
-        }
-        Ok(StreamEvent::Idle(revision)) => {
-            push_bookmark(&mut bytes, revision);
-            false
-        }
+    let (bytes, broken) = match writer.source.next().await {
+        Ok(StreamEvent::Batch(batch)) => (lines(&batch.changes), false),
+        Ok(StreamEvent::Idle(revision)) => (bookmark(revision), false),
         Err(end) => {
             let problem = match end {
                 StreamEnd::Watch(end) => Problem::from(end),
@@ -97,11 +89,24 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
                     "This node is stopping; go on from the last revision on another.",
                 ),
             };
-            bytes = problem.stream_line();
-            true
+            (problem.stream_line().into(), true)
         }
     };
     (writer, StreamStep { bytes, broken })
+}
+
+/// What all watchers are told of these changes, each a line. One alone, as it mostly is, is sent to all of them from the same memory.
+fn lines(changes: &[Change]) -> Bytes {
+    if let [change] = changes {
+        return change.line(change_line);
+    }
+    changes
+        .iter()
+        .fold(Vec::new(), |mut lines, change| {
+            lines.extend_from_slice(&change.line(change_line));
+            lines
+        })
+        .into()
 }
 
 #[cfg(test)]

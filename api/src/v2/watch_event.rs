@@ -5,22 +5,25 @@ use base64::engine::general_purpose::STANDARD;
 use blox_store::proto::StoredValue;
 use blox_store::proto::stored_value::Body;
 use blox_store::{Change, Kind, Revision};
+use bytes::Bytes;
 
 use super::json::{push, push_member, push_resource};
 use super::models::{DeploymentModel, EnvironmentModel, KeyModel, LaunchModel, StopModel};
 use blox_store::proto::KeyValue;
 
-/// Appends `{"type":"BOOKMARK","revision":N}`: everything up to and including N was delivered.
-pub(super) fn push_bookmark(out: &mut Vec<u8>, revision: Revision) {
-    out.extend_from_slice(b"{\"type\":\"BOOKMARK\"");
-    push_member(out, "revision", &revision);
+/// `{"type":"BOOKMARK","revision":N}`: everything up to and including N was delivered.
+pub(super) fn bookmark(revision: Revision) -> Bytes {
+    let mut out = b"{\"type\":\"BOOKMARK\"".to_vec();
+    push_member(&mut out, "revision", &revision);
     out.extend_from_slice(b"}\n");
+    out.into()
 }
 
-/// Appends a change; of a deletion, `object` is the last value, or null where that is no longer kept.
-pub(super) fn push_change(out: &mut Vec<u8>, change: &Change) {
+/// A change; of a deletion, `object` is the last value, or null where that is no longer kept.
+pub(super) fn change_line(change: &Change) -> Vec<u8> {
     let kind = change.key.kind();
-    out.extend_from_slice(b"{\"type\":");
+    let mut line = b"{\"type\":".to_vec();
+    let out = &mut line;
     push(out, if change.current.is_some() { "PUT" } else { "DELETE" });
     push_member(out, "revision", &change.revision);
     push_member(out, "kind", kind.name());
@@ -30,11 +33,12 @@ pub(super) fn push_change(out: &mut Vec<u8>, change: &Change) {
         Some(value) => push_object(out, change, value),
         None => out.extend_from_slice(b"null"),
     }
-    push_member(out, "actor", &*change.actor);
-    push_member(out, "request_id", &*change.request_id);
-    push_member(out, "cause", &*change.cause);
-    push_member(out, "time_ms", &change.wall_time_ms);
+    push_member(out, "actor", &change.cause.actor);
+    push_member(out, "request_id", &change.cause.request_id);
+    push_member(out, "cause", &change.cause.reason);
+    push_member(out, "time_ms", &change.cause.wall_time_ms);
     out.extend_from_slice(b"}\n");
+    line
 }
 
 /// The parts of the key, by name.

@@ -5,6 +5,7 @@ mod documents;
 mod doubles;
 mod health;
 mod hostile;
+mod http_2;
 mod kv;
 mod kv_list;
 mod members;

@@ -1,14 +1,15 @@
-//! HTTP/1.1 on a kept connection.
+//! HTTP/1.1 on a kept connection; for streams also HTTP/2, of which many share one.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http2;
 use hyper::header::HOST;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -26,6 +27,13 @@ pub struct HttpClient {
     sender: SendRequest<Full<Bytes>>,
 }
 
+/// One connection to one node, for many answers at once.
+#[derive(Clone, Debug)]
+pub struct MultiplexedClient {
+    address: String,
+    sender: http2::SendRequest<Empty<Bytes>>,
+}
+
 /// An answer without an end, line by line.
 #[derive(Debug)]
 pub struct HttpStream {
@@ -36,19 +44,9 @@ pub struct HttpStream {
 impl HttpClient {
     /// Connects to `host:port`.
     pub async fn connect(address: &str) -> Result<HttpClient, CallError> {
-        let not_connected = |why: String| CallError::NotConnected {
-            address: address.to_owned(),
-            why,
-        };
-        let stream = timeout(CONNECT, TcpStream::connect(address)).await;
-        let stream = stream.map_err(|_| not_connected(format!("not within {CONNECT:?}")))?;
-        let stream = stream.map_err(|error| not_connected(error.to_string()))?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| not_connected(error.to_string()))?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
+        let (sender, connection) = handshake(TokioIo::new(connected(address).await?))
             .await
-            .map_err(|error| not_connected(error.to_string()))?;
+            .map_err(|error| not_connected(address, error))?;
         // Ends with its client; what goes wrong on it, the request under way is told.
         tokio::task::spawn_local(connection);
         Ok(HttpClient {
@@ -66,18 +64,9 @@ impl HttpClient {
             .body(Full::new(body))
             .map_err(|error| CallError::Lost(error.to_string()))?;
         // A connection that was closed meanwhile: nothing is sent.
-        self.sender.ready().await.map_err(|error| CallError::NotConnected {
-            address: self.address.clone(),
-            why: error.to_string(),
-        })?;
-        let answer = self.sender.send_request(request).await.map_err(lost)?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(lost)?.to_bytes();
-        let said = String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]).into_owned();
-        Err(CallError::Refused(format!("{path}: {status} {said}")))
+        let ready = self.sender.ready().await;
+        ready.map_err(|error| not_connected(&self.address, error))?;
+        successful(path, self.sender.send_request(request).await.map_err(lost)?).await
     }
 
     /// A GET whose body is received and counted, piece by piece, never held whole; bytes.
@@ -105,15 +94,74 @@ impl HttpClient {
 
     /// A GET whose answer goes on for ever.
     pub async fn stream(mut self, path: &str) -> Result<HttpStream, CallError> {
-        let body = self.send(Method::GET, path, Bytes::new()).await?.into_body();
-        Ok(HttpStream {
-            body,
-            received: Vec::new(),
-        })
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        Ok(HttpStream::of(answer))
     }
 }
 
+impl MultiplexedClient {
+    /// Connects to `host:port`.
+    pub async fn connect(address: &str) -> Result<MultiplexedClient, CallError> {
+        let stream = TokioIo::new(connected(address).await?);
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+            .await
+            .map_err(|error| not_connected(address, error))?;
+        tokio::task::spawn_local(connection);
+        Ok(MultiplexedClient {
+            address: address.to_owned(),
+            sender,
+        })
+    }
+
+    /// A GET whose answer goes on for ever.
+    pub async fn stream(&self, path: &str) -> Result<HttpStream, CallError> {
+        let mut sender = self.sender.clone();
+        let ready = sender.ready().await;
+        ready.map_err(|error| not_connected(&self.address, error))?;
+        let request = Request::builder()
+            .uri(format!("http://{}{path}", self.address))
+            .body(Empty::new())
+            .map_err(|error| CallError::Lost(error.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(lost)?;
+        Ok(HttpStream::of(successful(path, answer).await?))
+    }
+}
+
+async fn connected(address: &str) -> Result<TcpStream, CallError> {
+    let stream = timeout(CONNECT, TcpStream::connect(address)).await;
+    let stream = stream.map_err(|_| not_connected(address, format!("not within {CONNECT:?}")))?;
+    let stream = stream.map_err(|error| not_connected(address, error))?;
+    let undelayed = stream.set_nodelay(true);
+    undelayed.map_err(|error| not_connected(address, error))?;
+    Ok(stream)
+}
+
+fn not_connected(address: &str, why: impl ToString) -> CallError {
+    CallError::NotConnected {
+        address: address.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+/// An answer that is a success; any other is an error.
+async fn successful(path: &str, answer: Response<Incoming>) -> Result<Response<Incoming>, CallError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let body = answer.into_body().collect().await.map_err(lost)?.to_bytes();
+    let said = String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]).into_owned();
+    Err(CallError::Refused(format!("{path}: {status} {said}")))
+}
+
 impl HttpStream {
+    fn of(answer: Response<Incoming>) -> HttpStream {
+        HttpStream {
+            body: answer.into_body(),
+            received: Vec::new(),
+        }
+    }
+
     /// What came next, up to the end of its last whole line. An error where the stream ends.
     pub async fn lines(&mut self) -> Result<Vec<u8>, CallError> {
         loop {

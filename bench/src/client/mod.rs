@@ -8,7 +8,7 @@ use std::future::Future;
 use bytes::Bytes;
 
 pub use etcd::{EtcdClient, EtcdStatus, EtcdWatch, KeyPrefix};
-pub use http::{HttpClient, HttpStream, get_once};
+pub use http::{HttpClient, HttpStream, MultiplexedClient, get_once};
 
 /// How much a read asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

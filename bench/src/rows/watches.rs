@@ -10,14 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{RowError, Settings, Sides, add, counted, say, turns};
-use crate::client::{CallError, EtcdClient, EtcdWatch, HttpClient, HttpStream, KeyClient, KeyPrefix};
+use crate::client::{CallError, EtcdClient, EtcdWatch, HttpStream, KeyClient, KeyPrefix, MultiplexedClient};
 use crate::figure::{Figure, Goal};
 use crate::load::{latencies, note};
 use crate::server::{Server, Side};
 
 /// Watchers of each row.
 const WATCHERS: [usize; 3] = [1, 100, 1_000];
-/// Watches of etcd share connections, so many each; of ours each has its own.
+/// Watches share connections, so many each: gRPC's to etcd, HTTP/2's to us.
 const WATCHES_A_CONNECTION: usize = 25;
 /// Between two writes.
 const PACE: Duration = Duration::from_millis(100);
@@ -134,28 +134,46 @@ fn late(what: &'static str, seen: String) -> RowError {
 async fn connect(server: &Server, leader: usize, watchers: usize) -> Result<Vec<Watcher>, CallError> {
     let addresses = server.addresses();
     let mut all = Vec::with_capacity(watchers);
-    let mut shared: Vec<Option<EtcdClient>> = vec![None; addresses.len()];
+    let mut shared: Vec<Option<Connection>> = vec![None; addresses.len()];
     for number in 0..watchers {
         let member = (leader + 1 + number) % addresses.len();
-        match server.side() {
-            Side::Ours => {
-                let client = HttpClient::connect(&addresses[member]).await?;
-                let mut stream = client.stream("/v2/watch?kinds=kv").await?;
-                // A bookmark: it watches.
-                stream.lines().await?;
-                all.push(Watcher::Http(stream));
-            }
-            Side::Peer => {
-                if (number / addresses.len()).is_multiple_of(WATCHES_A_CONNECTION) {
-                    shared[member] = Some(EtcdClient::connect(&addresses[member]).await?);
-                }
-                if let Some(client) = &shared[member] {
-                    all.push(Watcher::Etcd(client.watch(&KeyPrefix::new(KEY)).await?));
-                }
-            }
+        if (number / addresses.len()).is_multiple_of(WATCHES_A_CONNECTION) {
+            shared[member] = Some(Connection::open(server.side(), &addresses[member]).await?);
+        }
+        if let Some(connection) = &shared[member] {
+            all.push(connection.watch().await?);
         }
     }
     Ok(all)
+}
+
+/// What watches share.
+#[derive(Clone)]
+enum Connection {
+    Http(MultiplexedClient),
+    Etcd(EtcdClient),
+}
+
+impl Connection {
+    async fn open(side: Side, address: &str) -> Result<Connection, CallError> {
+        Ok(match side {
+            Side::Ours => Connection::Http(MultiplexedClient::connect(address).await?),
+            Side::Peer => Connection::Etcd(EtcdClient::connect(address).await?),
+        })
+    }
+
+    /// One more watch, which has begun.
+    async fn watch(&self) -> Result<Watcher, CallError> {
+        Ok(match self {
+            Connection::Http(client) => {
+                let mut stream = client.stream("/v2/watch?kinds=kv").await?;
+                // A bookmark: it watches.
+                stream.lines().await?;
+                Watcher::Http(stream)
+            }
+            Connection::Etcd(client) => Watcher::Etcd(client.watch(&KeyPrefix::new(KEY)).await?),
+        })
+    }
 }
 
 /// Reads until it cannot.

@@ -144,7 +144,7 @@ fn apply_command(
     if command.operation.is_none() {
         return feature_level::unknown_command(transaction, index, &command);
     }
-    transaction.set_cause(&HistoryRecord {
+    transaction.set_cause(HistoryRecord {
         actor: std::mem::take(&mut command.actor),
         request_id: std::mem::take(&mut command.request_id),
         cause: std::mem::take(&mut command.cause),

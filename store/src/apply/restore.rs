@@ -45,7 +45,7 @@ pub(crate) fn restore(
         .overlay
         .start_hash(&position.state_hash, position.applied_index);
     transaction.overlay.hash_number(revision);
-    transaction.set_cause(&HistoryRecord {
+    transaction.set_cause(HistoryRecord {
         actor: ACTOR.to_owned(),
         cause: "restored from a backup".to_owned(),
         wall_time_ms,

@@ -15,8 +15,9 @@ use crate::engine::{Engine, Family};
 use crate::feature_level::FeatureLevel;
 use crate::key::{Key, Kind};
 use crate::proto::{HistoryRecord, Position, SourceStatus, StoredValue, Tombstone, stored_value};
-use crate::ring::{Cause, RingChange, SharedValue};
+use crate::ring::{Line, RingChange, SharedValue};
 use crate::store::StoreError;
+use crate::watch::Cause;
 
 /// An overlay over the engine for one apply call (many entries, many commands). It is written as one batch at the end.
 pub(crate) struct Transaction<'a> {
@@ -58,7 +59,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Who asks for what is written from here on: a record that says nothing else.
-    pub(super) fn set_cause(&mut self, asked: &HistoryRecord) {
+    pub(super) fn set_cause(&mut self, asked: HistoryRecord) {
         self.cause_encoded.clear();
         asked
             .encode(&mut self.cause_encoded)
@@ -156,6 +157,7 @@ impl<'a> Transaction<'a> {
             current: current.map(value),
             deleted: previous.filter(|_| deleted).map(value),
             cause: Arc::clone(&self.cause),
+            line: Line::default(),
         }));
     }
 

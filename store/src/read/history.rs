@@ -7,8 +7,9 @@ use crate::encoding::{history_key, history_revision};
 use crate::engine::{Family, Pair, ScanLimit};
 use crate::key::Key;
 use crate::proto::HistoryRecord;
-use crate::ring::{Cause, RingChange, SharedValue};
+use crate::ring::{Line, RingChange, SharedValue};
 use crate::store::StoreError;
+use crate::watch::Cause;
 
 /// A change as the history has it.
 pub(crate) struct PastChange {
@@ -75,7 +76,8 @@ pub(crate) fn with_values(cut: &Cut, change: PastChange) -> Result<RingChange, S
         revision,
         current: current.map(SharedValue::new),
         deleted: last.map(SharedValue::new),
-        cause: Cause::of(&record).into(),
+        cause: Cause::of(record).into(),
+        line: Line::default(),
         key,
     })
 }

@@ -170,10 +170,10 @@ fn changes_carry_their_cause() {
         let batch = runtime().block_on(next(&mut watcher)).expect("a batch");
         let change = &batch.changes[0];
         assert_eq!(
-            (&*change.actor, &*change.request_id, &*change.cause),
+            (&*change.cause.actor, &*change.cause.request_id, &*change.cause.reason),
             ("test", "request-1", "a test asks")
         );
-        assert_eq!(change.wall_time_ms, 1_700_000_000_000);
+        assert_eq!(change.cause.wall_time_ms, 1_700_000_000_000);
     };
     let mut fed = Fed::new(crate::support::open(directory.path()));
     fed.put("a", "1");

@@ -1,0 +1,209 @@
+//! HTTP/2 without TLS, on the port that serves HTTP/1.1.
+
+use std::time::Duration;
+
+use blox_api::{ApiConfig, HTTP_2_REQUESTS_MAX};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, Connection as Driver, SendRequest};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::node::Node;
+
+/// No answer takes longer; only a broken test waits for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Watches beside each other.
+const WATCHES: usize = 25;
+/// What the server may send ahead of what is read, of one answer.
+const WINDOW_BYTES: u32 = 64 << 10;
+
+struct Connection {
+    requests: SendRequest<Full<Bytes>>,
+    /// Ends with the connection.
+    ended: JoinHandle<hyper::Result<()>>,
+}
+
+impl Connection {
+    async fn open(node: &Node) -> Connection {
+        let stream = TcpStream::connect(node.address).await.expect("the server listens");
+        let (requests, driver): (_, Driver<_, _, _>) = Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(WINDOW_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .expect("it speaks HTTP/2");
+        Connection {
+            requests,
+            ended: tokio::spawn(driver),
+        }
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        let mut requests = self.requests.clone();
+        timeout(PATIENCE, async move {
+            requests.ready().await?;
+            requests.send_request(request).await
+        })
+        .await
+        .expect("an answer in time")
+    }
+
+    async fn get(&self, path: &str) -> Response<Incoming> {
+        self.ask(to("GET", path, "")).await.expect("an answer")
+    }
+}
+
+fn to(method: &str, path: &str, body: &'static str) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://test{path}"))
+        .body(Full::new(Bytes::from_static(body.as_bytes())))
+        .expect("a request")
+}
+
+async fn text(answer: Response<Incoming>) -> String {
+    let body = timeout(PATIENCE, answer.into_body().collect()).await.expect("in time");
+    String::from_utf8(body.expect("a whole body").to_bytes().to_vec()).expect("text")
+}
+
+/// The next line of a watch, of one change each.
+async fn line(watch: &mut Incoming) -> Value {
+    let frame = timeout(PATIENCE, watch.frame())
+        .await
+        .expect("in time")
+        .expect("it goes on");
+    let data = frame.expect("it is whole").into_data().expect("data");
+    serde_json::from_slice(&data).expect("a line of JSON")
+}
+
+/// Watches, reads and writes share a connection; answers are those of HTTP/1.1, with their headers.
+#[tokio::test]
+async fn one_connection_serves_many_at_once() {
+    let node = Node::start_with(ApiConfig::default()).await;
+    let connection = Connection::open(&node).await;
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES {
+        let answer = connection.get("/v2/watch?kinds=kv").await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        watches.push(answer.into_body());
+    }
+    for watch in &mut watches {
+        assert_eq!(line(watch).await, json!({"type": "BOOKMARK", "revision": 0}));
+    }
+    let put = connection.ask(to("PUT", "/v2/kv/a", "1")).await.expect("an answer");
+    assert_eq!(put.status(), StatusCode::OK);
+    assert_eq!(put.headers()["x-blox-mod-revision"], "1");
+    for watch in &mut watches {
+        let put = line(watch).await;
+        assert_eq!((put["key"].as_str(), put["revision"].as_u64()), (Some("a"), Some(1)));
+    }
+    let (over_2, over_1) = (connection.get("/v2/kv/a").await, node.get("/v2/kv/a").await);
+    for (name, value) in &over_1.head.headers {
+        let same = over_2.headers().get(name).map(|value| value.as_bytes());
+        let its_own = ["x-request-id", "date"].contains(&name.as_str());
+        assert!(its_own || same == Some(value.as_bytes()), "{name}: {value}, {same:?}");
+    }
+    assert_eq!(text(over_2).await, "1");
+    let refused = connection.get("/v2/kv/none").await;
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
+    assert!(text(refused).await.contains("key_missing"));
+}
+
+/// More requests than a connection takes at once wait, and come when others have ended; a large head and a large body are refused.
+#[tokio::test]
+async fn a_connection_is_bounded() {
+    let node = Node::start_with(ApiConfig::default()).await;
+    let connection = Connection::open(&node).await;
+    let mut watches = Vec::new();
+    for _ in 0..HTTP_2_REQUESTS_MAX {
+        watches.push(connection.get("/v2/watch").await);
+    }
+    let one_more = connection.get("/livez");
+    tokio::pin!(one_more);
+    let other = Connection::open(&node).await;
+    tokio::select! {
+        biased;
+        answer = &mut one_more => panic!("answered beside {HTTP_2_REQUESTS_MAX} others: {answer:?}"),
+        answer = other.get("/livez") => assert_eq!(answer.status(), StatusCode::OK),
+    }
+    drop(watches.pop());
+    assert_eq!(one_more.await.status(), StatusCode::OK);
+
+    let mut large = to("GET", "/livez", "");
+    let header = "x".repeat(100_000).try_into().expect("a header");
+    large.headers_mut().insert("x-large", header);
+    let answer = other.ask(large).await;
+    assert!(answer.is_ok_and(|answer| answer.status() == 431));
+    let large = String::leak("x".repeat(1024 * 1024 + 1));
+    let answer = other.ask(to("PUT", "/v2/kv/a", large)).await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(node.revision(), 0);
+}
+
+/// A node that stops tells the client so, breaks watches off as failures, and closes the connection.
+#[tokio::test]
+async fn a_stop_ends_what_is_under_way() {
+    let node = Node::start_with(ApiConfig::default()).await;
+    let connection = Connection::open(&node).await;
+    let mut watch = connection.get("/v2/watch").await.into_body();
+    assert_eq!(line(&mut watch).await["type"], "BOOKMARK");
+    node.shutdown.cancel();
+    assert_eq!(line(&mut watch).await["code"], "stopping");
+    let end = timeout(PATIENCE, watch.frame()).await.expect("in time");
+    assert!(end.is_some_and(|frame| frame.is_err()), "an end that is none");
+    assert!(connection.ask(to("GET", "/livez", "")).await.is_err());
+    let ended = timeout(PATIENCE, connection.ended).await.expect("it is closed");
+    drop(ended.expect("it ends by itself"));
+}
+
+/// A watch whose reader takes nothing is given up, and its place with it; one that waits for changes is not.
+#[tokio::test]
+async fn an_answer_that_is_not_taken_ends_its_connection() {
+    let node = Node::start_with(ApiConfig {
+        write_stall: Duration::from_millis(100),
+        streams: 2,
+        ..ApiConfig::default()
+    })
+    .await;
+    let waiting = Connection::open(&node).await;
+    let mut waits = waiting.get("/v2/watch?kinds=task").await.into_body();
+    assert_eq!(line(&mut waits).await["type"], "BOOKMARK");
+    let connection = Connection::open(&node).await;
+    let watch = connection.get("/v2/watch?kinds=task").await;
+    assert_eq!(watch.status(), StatusCode::OK);
+    assert_eq!(waiting.get("/v2/watch").await.status(), StatusCode::TOO_MANY_REQUESTS);
+    let value = vec![b'x'; 1024 * 1024];
+    node.request("PUT", "/v2/kv/k", &[], &value).await;
+    let large = connection.get("/v2/kv/k").await;
+    assert_eq!(large.status(), StatusCode::OK);
+    let ended = timeout(PATIENCE, connection.ended).await.expect("it is dropped");
+    drop(ended.expect("it ends by itself"));
+    drop((watch, large));
+    assert_eq!(waiting.get("/v2/watch").await.status(), StatusCode::OK);
+}
+
+/// A connection that nobody asks anything on is closed; a watch keeps it.
+#[tokio::test]
+async fn only_idle_connections_are_closed() {
+    let keep_alive = Duration::from_millis(50);
+    let node = Node::start_with(ApiConfig {
+        keep_alive,
+        bookmark_interval: keep_alive,
+        ..ApiConfig::default()
+    })
+    .await;
+    let (idle, watching) = (Connection::open(&node).await, Connection::open(&node).await);
+    let mut watch = watching.get("/v2/watch").await.into_body();
+    let ended = timeout(PATIENCE, idle.ended).await.expect("it is closed");
+    assert!(ended.expect("it ends by itself").is_ok());
+    for _ in 0..5 {
+        assert_eq!(line(&mut watch).await["type"], "BOOKMARK");
+    }
+    assert_eq!(watching.get("/livez").await.status(), StatusCode::OK);
+}
