@@ -1,14 +1,17 @@
-//! Write-ahead logs of RocksDB, looked at before RocksDB reads them: of two things in them it says nothing.
+//! Write-ahead logs of RocksDB, and manifests, which are written alike, looked at before RocksDB reads them: of two things in them it says
+//! nothing.
 //!
 //! - A record that begins with zeros. RocksDB takes it for room that was set aside and never written, passes over the rest of its block and
 //!   reads on behind it: what a disk lost, or a power cut kept back, would be a hole in the middle of what is recovered.
 //! - A record marked as one of a file in reuse, in a file that is in none. RocksDB reads it again and again, without an end.
 //!
 //! Both end the write-ahead log where they stand. In the newest file nothing can follow that was promised and is not missed (see the log's
-//! durable note, and the replay of the state), so the file is cut there. In an older one what follows has other files behind it: damage.
+//! durable note, and the replay of the state), so the file is cut there. (After a power cut the note may lag, as it may for torn ends.) In a
+//! file with records in files behind it, it is damage. So it is in a manifest, where a change of the files would be passed over, unless nothing
+//! but zeros follows.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Records do not span blocks; their parts do. `db/log_format.h` of RocksDB.
@@ -24,7 +27,7 @@ const REUSE_KINDS: [u8; 6] = [5, 6, 7, 8, 11, 131];
 #[derive(Debug, thiserror::Error)]
 pub enum WriteAheadLogError {
     /// RocksDB would pass over it.
-    #[error("the write-ahead log {} has lost what it held from byte {offset} on", path.display())]
+    #[error("{} has lost what it held from byte {offset} on", path.display())]
     Hole {
         /// The file.
         path: PathBuf,
@@ -32,7 +35,7 @@ pub enum WriteAheadLogError {
         offset: u64,
     },
     /// The system refused.
-    #[error("reading the write-ahead log {}: {cause}", path.display())]
+    #[error("reading {}: {cause}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -41,35 +44,61 @@ pub enum WriteAheadLogError {
     },
 }
 
-/// Looks through the write-ahead logs of the database in `directory`, which nobody has open; that it is missing is for others to say.
-/// Blocking; it reads all of them.
+/// Looks through the write-ahead logs and the manifest of the database in `directory`, which nobody has open; that it is missing is for others
+/// to say. Blocking; it reads all of them.
 pub fn prepare(directory: &Path) -> Result<(), WriteAheadLogError> {
-    let files = numbered(directory)?;
-    let Some(((number, newest), older)) = files.split_last() else {
-        return Ok(());
-    };
-    see_whole(older)?;
-    if let Some(offset) = end_of_records(newest, *number)? {
-        tracing::warn!(path = %newest.display(), offset, "a write-ahead log ends in nothing and is cut there");
-        cut(newest, offset).map_err(|cause| failed(newest, cause))?;
+    see_manifest(directory)?;
+    let mut followed = false;
+    for (number, path) in write_ahead_logs(directory)?.into_iter().rev() {
+        let found = look(&path, number)?;
+        if let Some(offset) = found.unseen_end {
+            if followed {
+                return Err(WriteAheadLogError::Hole { path, offset });
+            }
+            tracing::warn!(path = %path.display(), offset, "a write-ahead log ends in nothing and is cut there");
+            cut(&path, offset).map_err(|cause| failed(&path, cause))?;
+        }
+        followed |= found.begins;
     }
     Ok(())
 }
 
-/// Sees that no write-ahead log in `directory` has such a place, the newest no more than the others: of a database that was copied whole.
-/// Blocking, as [`prepare`].
+/// Sees that nothing in `directory` has such a place, the newest write-ahead log no more than the others: of a database that was copied
+/// whole. Blocking, as [`prepare`].
 pub fn verify(directory: &Path) -> Result<(), WriteAheadLogError> {
-    see_whole(&numbered(directory)?)
-}
-
-fn see_whole(files: &[(u64, PathBuf)]) -> Result<(), WriteAheadLogError> {
-    for (number, path) in files {
-        if let Some(offset) = end_of_records(path, *number)? {
-            let path = path.clone();
+    see_manifest(directory)?;
+    for (number, path) in write_ahead_logs(directory)? {
+        if let Some(offset) = look(&path, number)?.unseen_end {
             return Err(WriteAheadLogError::Hole { path, offset });
         }
     }
     Ok(())
+}
+
+/// Only the manifest that counts: another one may be the beginning of one that never did.
+fn see_manifest(directory: &Path) -> Result<(), WriteAheadLogError> {
+    let Ok(name) = std::fs::read_to_string(directory.join("CURRENT")) else {
+        return Ok(());
+    };
+    let path = directory.join(name.trim_end());
+    if !path.is_file() {
+        return Ok(());
+    }
+    if let Some(offset) = look(&path, 0)?.unseen_end
+        && holds_something(&path, offset).map_err(|cause| failed(&path, cause))?
+    {
+        return Err(WriteAheadLogError::Hole { path, offset });
+    }
+    Ok(())
+}
+
+/// Whether something other than zeros stands in a file from `offset` on.
+fn holds_something(path: &Path, offset: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    Ok(rest.iter().any(|byte| *byte != 0))
 }
 
 fn failed(path: &Path, cause: io::Error) -> WriteAheadLogError {
@@ -80,7 +109,7 @@ fn failed(path: &Path, cause: io::Error) -> WriteAheadLogError {
 }
 
 /// The write-ahead logs with their numbers, in order.
-fn numbered(directory: &Path) -> Result<Vec<(u64, PathBuf)>, WriteAheadLogError> {
+fn write_ahead_logs(directory: &Path) -> Result<Vec<(u64, PathBuf)>, WriteAheadLogError> {
     let entries = match std::fs::read_dir(directory) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|cause| failed(directory, cause))?,
@@ -102,17 +131,28 @@ fn cut(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Where something stands that RocksDB does not see as an end; `None`: it finds the end itself.
-fn end_of_records(path: &Path, number: u64) -> Result<Option<u64>, WriteAheadLogError> {
-    let end = File::open(path).and_then(|mut file| unseen_end(&mut file, number));
-    end.map_err(|cause| failed(path, cause))
+/// What stands in a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// It begins with a record of its own.
+    begins: bool,
+    /// Where something stands that RocksDB does not see as an end; `None`: it finds the end itself.
+    unseen_end: Option<u64>,
 }
 
-/// Headers are followed, checksums left to RocksDB.
-fn unseen_end(file: &mut impl Read, number: u64) -> io::Result<Option<u64>> {
+fn look(path: &Path, number: u64) -> Result<Found, WriteAheadLogError> {
+    let found = File::open(path).and_then(|mut file| follow(&mut file, number));
+    found.map_err(|cause| failed(path, cause))
+}
+
+/// Follows headers as RocksDB does; checksums are left to it. In a file in reuse what stands behind the end is what the file was before, and
+/// was cut anywhere: zeros there are an end like any other, unless a record of this file comes behind them.
+fn follow(file: &mut impl Read, number: u64) -> io::Result<Found> {
+    let mut found = Found::default();
+    let mut in_reuse = None;
+    let mut zeros_at = None;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     let mut block_at = 0;
-    let mut in_reuse = None;
     loop {
         block.clear();
         let read = file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
@@ -125,23 +165,38 @@ fn unseen_end(file: &mut impl Read, number: u64) -> io::Result<Option<u64>> {
                 // Too little room for a header: what is left of the block is zeros.
                 break;
             }
+            if (kind, length) == (0, 0) && in_reuse == Some(true) {
+                zeros_at.get_or_insert(block_at + at as u64);
+                break;
+            }
             if (kind, length) == (0, 0) || (of_reuse && in_reuse == Some(false)) {
-                return Ok(Some(block_at + at as u64));
+                found.unseen_end = Some(block_at + at as u64);
+                return Ok(found);
+            }
+            if in_reuse == Some(true) && !of_reuse {
+                // Its checksum cannot match.
+                return Ok(found);
             }
             in_reuse.get_or_insert(of_reuse);
             let header_bytes = if of_reuse { REUSE_HEADER_BYTES } else { HEADER_BYTES };
             let Some(rest) = block.get(at + HEADER_BYTES..at + header_bytes + length) else {
-                // It does not fit into its block: torn, or the next block begins.
-                break;
+                // It does not fit into its block: torn.
+                return Ok(found);
             };
             if of_reuse && rest.first_chunk() != Some(&(number as u32).to_le_bytes()) {
                 // Of what the file was before.
-                return Ok(None);
+                return Ok(found);
             }
+            if zeros_at.is_some() {
+                found.unseen_end = zeros_at;
+                return Ok(found);
+            }
+            found.begins = true;
             at += header_bytes + length;
         }
         if read < BLOCK_BYTES {
-            return Ok(None);
+            found.unseen_end = zeros_at;
+            return Ok(found);
         }
         block_at += BLOCK_BYTES as u64;
     }
@@ -171,7 +226,7 @@ mod tests {
             let path = entry.expect("an entry").path();
             std::fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("copied");
         }
-        let files = numbered(copy.path()).expect("read");
+        let files = write_ahead_logs(copy.path()).expect("read");
         (copy, files)
     }
 
@@ -240,6 +295,73 @@ mod tests {
         }
     }
 
+    /// A record of the file of that number, of a kind that files in reuse have.
+    fn record(number: u32, length: usize) -> Vec<u8> {
+        let header = [&[7; 4][..], &(length as u16).to_le_bytes(), &[5], &number.to_le_bytes()].concat();
+        [header, vec![1; length]].concat()
+    }
+
+    /// Blocks, each filled up with zeros: what is left of a value of zeros that stood there before.
+    fn blocks<const COUNT: usize>(blocks: [Vec<Vec<u8>>; COUNT]) -> Vec<u8> {
+        let filled = blocks.map(|records| {
+            let mut block = records.concat();
+            block.resize(BLOCK_BYTES, 0);
+            block
+        });
+        filled.concat()
+    }
+
+    /// The file that a process was killed in between its end and its being cut to it: behind its records stands what was there before, from
+    /// anywhere in the middle of a record on. Zeros are an end there; with more of its own records behind them they are none.
+    #[test]
+    fn what_a_file_was_before_is_its_end() {
+        let (own, before) = (|| record(9, 100), || record(4, 100));
+        let ended = Found {
+            begins: true,
+            unseen_end: None,
+        };
+        let followed = |bytes: Vec<u8>| follow(&mut bytes.as_slice(), 9).expect("memory is read");
+        assert_eq!(followed(blocks([vec![own(), own()], vec![before()]])), ended);
+        assert_eq!(
+            followed(blocks([vec![own(), vec![2; 300]], vec![own()]])),
+            ended,
+            "no checksum matches"
+        );
+        assert_eq!(followed(blocks([vec![own(), before()], vec![own()]])), ended);
+        assert_eq!(followed(blocks([vec![before()], vec![before()]])), Found::default());
+        let hole = Found {
+            begins: true,
+            unseen_end: Some(2 * own().len() as u64),
+        };
+        assert_eq!(followed(blocks([vec![own(), own()], vec![own()]])), hole);
+        let nothing_behind = [own(), own(), vec![0; 500]].concat();
+        assert_eq!(followed(nothing_behind), hole);
+        // The last bytes of a block have no room for a header.
+        let full = record(9, BLOCK_BYTES - 2 * REUSE_HEADER_BYTES + 1);
+        assert_eq!(followed(blocks([vec![full], vec![own(), own(), before()]])), ended);
+    }
+
+    /// Zeros in a file that nothing follows are its end, also where an empty one was made behind it.
+    #[test]
+    fn an_end_that_nothing_follows_is_cut() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            path
+        };
+        let torn = file("000007.log", &[record(7, 10), vec![0; 90]].concat());
+        file("000009.log", b"");
+        prepare(directory.path()).expect("nothing is lost");
+        assert_eq!(std::fs::read(&torn).expect("read"), record(7, 10));
+        std::fs::write(&torn, [record(7, 10), vec![0; 90]].concat()).expect("written");
+        file("000009.log", &record(9, 10));
+        assert!(matches!(
+            prepare(directory.path()),
+            Err(WriteAheadLogError::Hole { offset: 21, .. })
+        ));
+    }
+
     /// RocksDB alone passes over a file that begins with zeros, and goes on with the next one. This is why the module is there: should it
     /// fail some day, RocksDB has learnt it.
     #[test]
@@ -270,6 +392,36 @@ mod tests {
         let db = DB::open_cf(&options, copy.path(), families).expect("RocksDB sees nothing");
         let there = [0, 1, 2, 3].map(|number| db.get(key(number)).expect("read").is_some());
         assert_eq!(there, [true, false, true, true], "RocksDB passes over it");
+    }
+
+    /// Zeros over a change of a manifest are damage, zeros behind the last one its end.
+    #[test]
+    fn a_manifest_has_no_hole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = DB::open(&options(0), directory.path()).expect("it opens");
+        for number in 0..3 {
+            db.put(key(number), "value").expect("written");
+            db.flush().expect("flushed");
+        }
+        let manifest_of = |(copy, _): &(tempfile::TempDir, _)| {
+            let name = std::fs::read_to_string(copy.path().join("CURRENT")).expect("a name");
+            let path = copy.path().join(name.trim_end());
+            let bytes = path.metadata().expect("it is there").len();
+            (path, bytes)
+        };
+        let longer = killed(&db);
+        let (path, bytes) = manifest_of(&longer);
+        zero(&path, bytes, 4_096);
+        prepare(longer.0.path()).expect("nothing is lost");
+        assert_eq!(held(longer.0.path(), 0), 3);
+        let damaged = killed(&db);
+        let (path, _) = manifest_of(&damaged);
+        zero(&path, 0, HEADER_BYTES);
+        let copy = &damaged.0;
+        assert!(matches!(
+            prepare(copy.path()),
+            Err(WriteAheadLogError::Hole { offset: 0, .. })
+        ));
     }
 
     /// One flipped bit makes a record one of a file in reuse, and RocksDB would never come to its end.
