@@ -22,9 +22,11 @@ pub struct ApiConfig {
     pub catalog_deadline: Duration,
     /// Between two bookmarks of an idle watch.
     pub bookmark_interval: Duration,
-    /// A connection whose reader takes nothing for this long is dropped.
+    /// A connection whose reader takes nothing for this long is dropped; one of HTTP/2 with all that is on it, also where that reader is one of
+    /// many, where it does not answer a PING, and where it does not end when it is asked to.
     pub write_stall: Duration,
-    /// Between the end of one answer and the next request's head: how long an idle connection is kept, and how slowly a head may arrive.
+    /// Between the end of one answer and the next request's head: how long an idle connection is kept, and how slowly a head may arrive
+    /// (of HTTP/2 the first bytes of all; half as often it is sent a PING).
     pub keep_alive: Duration,
     /// How long a stopping server waits for requests in flight.
     pub shutdown_grace: Duration,

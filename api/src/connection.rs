@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2, whichever it begins with, until it ends or the node stops.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,7 +31,7 @@ enum Broken {
     #[error(transparent)]
     Http(#[from] hyper::Error),
     #[error("a reader took nothing of its answer for {0:?}")]
-    Stalled(std::time::Duration),
+    Stalled(Duration),
 }
 
 /// Serves a connection to its end.
@@ -70,7 +71,8 @@ async fn http_1(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
         shutdown.cancelled().await;
         Ok(())
     };
-    to_its_end(builder.serve_connection(stream, service), leaving).await
+    let ending = state.config().write_stall;
+    to_its_end(builder.serve_connection(stream, service), leaving, ending).await
 }
 
 async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: CancellationToken) -> Result<(), Broken> {
@@ -95,22 +97,27 @@ async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
         .initial_stream_window_size(HTTP_2_WINDOW_BYTES)
         .initial_connection_window_size(HTTP_2_WINDOW_BYTES)
         .max_send_buf_size(HTTP_2_SEND_BYTES_MAX);
+    let drained = state.is_draining();
     let leaving = async {
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
+            // What `Connection: close` says to clients of HTTP/1.1. Who comes later is served to the end.
+            () = state.draining(), if !drained => Ok(()),
             silence = under_way.silence(keep_alive, write_stall) => match silence {
                 Silence::Idle => Ok(()),
                 Silence::Stalled => Err(Broken::Stalled(write_stall)),
             }
         }
     };
-    to_its_end(builder.serve_connection(stream, service), leaving).await
+    to_its_end(builder.serve_connection(stream, service), leaving, write_stall).await
 }
 
-/// Serves until the connection ends. From `leaving` on it takes nothing new and ends with what is under way; or at once, with that error.
+/// Serves until the connection ends. From `leaving` on it takes nothing new and ends with what is under way, within `ending`; or at once, with
+/// that error.
 async fn to_its_end<Connection>(
     connection: Connection,
     leaving: impl Future<Output = Result<(), Broken>>,
+    ending: Duration,
 ) -> Result<(), Broken>
 where
     Connection: GracefulConnection<Error = hyper::Error>,
@@ -121,5 +128,9 @@ where
         left = leaving => left?,
     }
     connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
+    // Also one that never came to speak HTTP/2, of which it waits for the beginning.
+    match timeout(ending, connection).await {
+        Ok(ended) => Ok(ended?),
+        Err(_) => Err(Broken::Stalled(ending)),
+    }
 }

@@ -2,15 +2,15 @@
 
 /// The longest path with query; longer ones are answered 414.
 pub const URL_BYTES_MAX: usize = 16 * 1024;
-/// Request line and headers together; more is answered 431 and the connection closed.
+/// Request line and headers together; more is answered 431, and a connection of HTTP/1.1 closed.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Headers of one request; more is answered 431.
+/// Headers of one request of HTTP/1.1; more is answered 431. HTTP/2 has the limit above alone.
 pub const REQUEST_HEADERS_MAX: usize = 100;
 /// Requests under way on one connection of HTTP/2, watches among them; more wait with the client.
 pub const HTTP_2_REQUESTS_MAX: u32 = 256;
 /// What a client of HTTP/2 may send ahead of what is read, bytes: all its requests together.
 pub const HTTP_2_WINDOW_BYTES: u32 = 64 * 1024;
-/// What waits to be sent of one answer over HTTP/2, bytes, and how much of it is handed over at once.
+/// How much of one answer over HTTP/2 is handed over to be sent at once, bytes; as much again waits behind it.
 pub const HTTP_2_SEND_BYTES_MAX: usize = 64 * 1024;
 /// The largest value of a user's key.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;

@@ -64,7 +64,10 @@ struct Inner {
     large_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     backup_place: Arc<Semaphore>,
+    /// Asked with every answer.
     draining: AtomicBool,
+    /// Waited for.
+    drains: CancellationToken,
     streams_end: CancellationToken,
 }
 
@@ -83,6 +86,7 @@ impl ApiState {
                 streams: Arc::new(Semaphore::new(config.streams)),
                 backup_place: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
                 draining: AtomicBool::new(false),
+                drains: CancellationToken::new(),
                 streams_end: CancellationToken::new(),
                 parts,
             }),
@@ -92,11 +96,17 @@ impl ApiState {
     /// Begins to drain: `/readyz` fails and every answer asks its client to use another connection. Requests are still served.
     pub fn start_draining(&self) {
         self.inner.draining.store(true, Ordering::Release);
+        self.inner.drains.cancel();
     }
 
     /// Whether it drains.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until it drains.
+    pub(crate) async fn draining(&self) {
+        self.inner.drains.cancelled().await;
     }
 
     /// Breaks off every stream and watch, and those that would begin.

@@ -102,7 +102,7 @@ impl StreamSource {
 pub(crate) struct StreamStep {
     /// Bytes to send; may be empty.
     pub(crate) bytes: Bytes,
-    /// After them, the connection breaks off without the last chunk, so that its reader sees a failure and not an end.
+    /// After them, the connection breaks off without the last chunk, or its stream is reset, so that its reader sees a failure and not an end.
     pub(crate) broken: bool,
 }
 

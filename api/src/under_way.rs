@@ -26,7 +26,7 @@ pub(crate) struct UnderWay(Arc<Mutex<Requests>>);
 struct Requests {
     /// Ever.
     asked: u64,
-    /// Those that have ended are swept out with each look.
+    /// Those that have ended are swept out with each look, and where there is no room.
     under_way: Vec<Weak<Request>>,
 }
 
@@ -52,6 +52,10 @@ impl UnderWay {
         let request = Arc::new(Request::default());
         let mut requests = lock(&self.0);
         requests.asked += 1;
+        if requests.under_way.len() == requests.under_way.capacity() {
+            // Those that have ended make room, so that it grows with what is under way alone.
+            requests.under_way.retain(|request| request.strong_count() > 0);
+        }
         requests.under_way.push(Arc::downgrade(&request));
         request
     }
@@ -85,8 +89,8 @@ impl UnderWay {
     }
 }
 
-/// An answer's body, which keeps its request under way. It is given in pieces, each when the one before has found its way: what was given
-/// waits in memory, and is nobody's body any more.
+/// An answer's body, in pieces. Its request is under way until the last of them is written, or given up: what waits to be written outlives the
+/// body.
 pub(crate) struct Answering {
     body: Body,
     /// What is left of the body's last frame.
@@ -104,7 +108,9 @@ impl Answering {
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
-        Frame::data(self.rest.split_to(self.rest.len().min(HTTP_2_SEND_BYTES_MAX)))
+        let bytes = self.rest.split_to(self.rest.len().min(HTTP_2_SEND_BYTES_MAX));
+        let _request = Arc::clone(&self.request);
+        Frame::data(Bytes::from_owner(Piece { bytes, _request }))
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
@@ -122,6 +128,18 @@ impl Answering {
             }
             Err(trailers) => trailers,
         })))
+    }
+}
+
+/// Bytes that keep a request under way.
+struct Piece {
+    bytes: Bytes,
+    _request: Arc<Request>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -207,6 +225,34 @@ mod tests {
         assert!(answer.is_end_stream());
     }
 
+    /// The last piece of an answer keeps its request under way until it is written.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_to_be_written_is_under_way() {
+        let under_way = UnderWay::default();
+        let mut answer = Answering::new(Body::from("all of it"), under_way.one_more());
+        let piece = answer
+            .frame()
+            .await
+            .expect("it goes on")
+            .expect("it is whole")
+            .into_data();
+        drop(answer);
+        assert_eq!(under_way.silence(10 * IDLE, STALL).await, Silence::Stalled);
+        drop(piece);
+        assert_eq!(under_way.silence(IDLE, STALL).await, Silence::Idle);
+    }
+
+    /// However many requests come and go between two looks, only those under way are remembered.
+    #[test]
+    fn what_has_ended_makes_room() {
+        let under_way = UnderWay::default();
+        let live: Vec<_> = (0..10).map(|_| under_way.one_more()).collect();
+        for _ in 0..1_000 {
+            drop(under_way.one_more());
+        }
+        assert!(lock(&under_way.0).under_way.len() < 4 * live.len());
+    }
+
     /// An answer that waits for what it tells is not stalled; one of which the next piece is not asked for is.
     #[tokio::test(start_paused = true)]
     async fn what_is_not_taken_is_stalled() {
@@ -225,6 +271,7 @@ mod tests {
         let silence = async { (under_way.silence(IDLE, STALL).await, Instant::now()) };
         let (last, (silence, ended)) = tokio::join!(taken, silence);
         assert_eq!(silence, Silence::Stalled);
+        drop(answer);
         assert!((STALL..=STALL * 3 / 2).contains(&(ended - last)), "{:?}", ended - last);
     }
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use blox_store::{Change, Kind, WatchFrom, WatchRequest};
 use bytes::Bytes;
 
-use super::watch_event::{bookmark, change_line};
+use super::watch_event::{bookmark, push_change};
 use crate::problem::{Problem, ProblemKind};
 use crate::query::{Query, invalid};
 use crate::reading::{READING_KEYS, Reading};
@@ -14,7 +14,7 @@ use crate::state::ApiState;
 use crate::streams::{StreamEnd, StreamEvent, StreamSource, StreamStep, stream_body};
 
 /// The handler. The first line is a bookmark: where the watch begins. An error in mid-stream is a line of type ERROR, then the connection
-/// breaks off without the last chunk.
+/// breaks off without the last chunk (over HTTP/2 the stream is reset).
 pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Response, Problem> {
     let query = Query::parse(uri.query());
     let known: Vec<&str> = ["from_revision", "kinds"]
@@ -98,15 +98,20 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
 /// What all watchers are told of these changes, each a line. One alone, as it mostly is, is sent to all of them from the same memory.
 fn lines(changes: &[Change]) -> Bytes {
     if let [change] = changes {
-        return change.line(change_line);
+        return change.line(|change| {
+            let mut line = Vec::new();
+            push_change(&mut line, change);
+            line
+        });
     }
-    changes
-        .iter()
-        .fold(Vec::new(), |mut lines, change| {
-            lines.extend_from_slice(&change.line(change_line));
-            lines
-        })
-        .into()
+    let mut lines = Vec::new();
+    for change in changes {
+        match change.kept_line() {
+            Some(line) => lines.extend_from_slice(&line),
+            None => push_change(&mut lines, change),
+        }
+    }
+    lines.into()
 }
 
 #[cfg(test)]

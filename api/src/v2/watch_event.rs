@@ -19,11 +19,10 @@ pub(super) fn bookmark(revision: Revision) -> Bytes {
     out.into()
 }
 
-/// A change; of a deletion, `object` is the last value, or null where that is no longer kept.
-pub(super) fn change_line(change: &Change) -> Vec<u8> {
+/// Appends a change; of a deletion, `object` is the last value, or null where that is no longer kept.
+pub(super) fn push_change(out: &mut Vec<u8>, change: &Change) {
     let kind = change.key.kind();
-    let mut line = b"{\"type\":".to_vec();
-    let out = &mut line;
+    out.extend_from_slice(b"{\"type\":");
     push(out, if change.current.is_some() { "PUT" } else { "DELETE" });
     push_member(out, "revision", &change.revision);
     push_member(out, "kind", kind.name());
@@ -38,7 +37,6 @@ pub(super) fn change_line(change: &Change) -> Vec<u8> {
     push_member(out, "cause", &change.cause.reason);
     push_member(out, "time_ms", &change.cause.wall_time_ms);
     out.extend_from_slice(b"}\n");
-    line
 }
 
 /// The parts of the key, by name.

@@ -10,6 +10,7 @@ use hyper::client::conn::http2::{Builder, Connection as Driver, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -186,6 +187,50 @@ async fn an_answer_that_is_not_taken_ends_its_connection() {
     drop(ended.expect("it ends by itself"));
     drop((watch, large));
     assert_eq!(waiting.get("/v2/watch").await.status(), StatusCode::OK);
+}
+
+/// A connection that never comes to speak HTTP/2, and one that says nothing at all, are closed like idle ones.
+#[tokio::test]
+async fn half_a_beginning_is_closed() {
+    let node = Node::start_with(ApiConfig {
+        keep_alive: Duration::from_millis(50),
+        write_stall: Duration::from_millis(50),
+        ..ApiConfig::default()
+    })
+    .await;
+    for beginning in ["", "P", "PRI", "PRI * HTTP/2.0\r\n\r\nSM"] {
+        let mut stream = TcpStream::connect(node.address).await.expect("the server listens");
+        stream.write_all(beginning.as_bytes()).await.expect("it is sent");
+        let mut said = Vec::new();
+        let end = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+        drop(end.unwrap_or_else(|_| panic!("{beginning:?} is kept")));
+    }
+}
+
+/// A node that drains asks clients to go elsewhere, and ends what is under way first.
+#[tokio::test]
+async fn a_draining_node_lets_clients_go() {
+    let node = Node::start_with(ApiConfig::default()).await;
+    let connection = Connection::open(&node).await;
+    let mut watch = connection.get("/v2/watch").await.into_body();
+    assert_eq!(line(&mut watch).await["type"], "BOOKMARK");
+    node.api.start_draining();
+    node.request("PUT", "/v2/kv/a", &[], b"1").await;
+    assert_eq!(line(&mut watch).await["key"], "a", "the watch goes on");
+    loop {
+        // Refused once the client has heard of it.
+        if connection.ask(to("GET", "/livez", "")).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(watch);
+    let ended = timeout(PATIENCE, connection.ended).await.expect("it is closed");
+    assert!(ended.expect("it ends by itself").is_ok());
+    assert_eq!(
+        Connection::open(&node).await.get("/livez").await.status(),
+        StatusCode::OK
+    );
 }
 
 /// A connection that nobody asks anything on is closed; a watch keeps it.
