@@ -28,7 +28,9 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
             })
         }
         Identity::Member(member) => {
-            if asked.candidate {
+            let (position, nodes) = committed_nodes(node, member);
+            // The last question of one that was taken in meanwhile makes it no candidate again.
+            if asked.candidate && nodes.iter().all(|node| node.incarnation != asked.incarnation) {
                 node.candidates.heard(NodeInfo {
                     name: asked.name,
                     peer_address: asked.peer_address,
@@ -36,7 +38,6 @@ pub(crate) fn introduce(node: &Node, asked: proto::IdentifyRequest) -> proto::Id
                     incarnation: asked.incarnation,
                 });
             }
-            let (position, nodes) = committed_nodes(node, member);
             identify_reply::State::Member(proto::InCluster {
                 cluster_id: member.cluster_id.clone(),
                 node_id: member.node_id,

@@ -61,6 +61,17 @@ impl Candidates {
         asked.insert(info.incarnation.clone(), (info, now));
     }
 
+    /// These have been taken in. Whoever loses its disk after that comes back as another one: what it was must not be taken in once more.
+    pub(crate) fn taken_in<'a>(&self, incarnations: impl Iterator<Item = &'a str>) {
+        let mut asked = self.asked.lock();
+        if asked.is_empty() {
+            return;
+        }
+        for incarnation in incarnations {
+            asked.remove(incarnation);
+        }
+    }
+
     /// Those heard of lately, by name.
     pub(crate) fn fresh(&self) -> Vec<Candidate> {
         self.fresh_at(Instant::now())
@@ -112,6 +123,19 @@ mod tests {
         assert_eq!(names(start), ["c", "d"]);
         assert_eq!(names(start + FORGOTTEN_AFTER), ["c"]);
         assert!(names(start + 2 * FORGOTTEN_AFTER).is_empty());
+    }
+
+    /// Who was taken in is no candidate any more, also once it is no member either.
+    #[test]
+    fn who_is_taken_in_is_forgotten() {
+        let start = Instant::now();
+        let candidates = Candidates::default();
+        candidates.heard_at(info("b", "1"), start);
+        candidates.heard_at(info("b", "2"), start);
+        candidates.taken_in(["1", "other"].into_iter());
+        let left = candidates.fresh_at(start);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].info.incarnation, "2");
     }
 
     /// However many ask, and whatever they say, memory stays bounded.

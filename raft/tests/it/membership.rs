@@ -149,6 +149,34 @@ async fn a_lost_node_is_replaced() {
     cluster.stop().await;
 }
 
+/// A node that loses its disk again as soon as it was replaced comes back as another one, and is replaced once more. What it was in between
+/// asked only moments ago, and is not taken in again when the wish is said again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_twice_is_replaced_twice() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.nodes[0].put("k", "v").await;
+    let (leader, lost) = (cluster.leader().await, cluster.follower().await);
+    let name = cluster.nodes[lost].config.name.clone();
+    let mut id = 0;
+    for life in 1..=2 {
+        cluster.nodes[lost].stop().await;
+        let directory = cluster.nodes[lost].config.data_directory.clone();
+        std::fs::rename(&directory, directory.with_extension(format!("life-{life}"))).expect("moved");
+        cluster.nodes[lost].start().await;
+        id = replaced(&cluster, leader, &name, None).await;
+        assert_eq!(cluster.nodes[lost].get("k").await.as_deref(), Some("v"));
+    }
+    assert_eq!(
+        done(&cluster.nodes[leader], replace(&name, None)).await,
+        id,
+        "said again"
+    );
+    let after = members(&cluster.nodes[leader]).await;
+    assert_eq!(voters(&after), ["a", "b", "c"]);
+    assert!(after.candidates.is_empty(), "{after:?}");
+    cluster.stop().await;
+}
+
 /// Every member in turn, the leader among them, gives its place to a new name, while a client writes: no write fails, all are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_member_is_replaced_under_other_names() {
