@@ -62,6 +62,9 @@ pub(crate) struct AnswerRule {
     /// What becomes of the answer when that time is over.
     #[serde(default)]
     pub(crate) then: Release,
+    /// It stands before those that stand already, and a call that it fits is not delayed by another one.
+    #[serde(default)]
+    pub(crate) first: bool,
 }
 
 /// The rules that stand, the first that fits a call decides.
@@ -84,7 +87,8 @@ impl AnswerRules {
         }
         self.last_id += 1;
         rule.id = self.last_id;
-        self.rules.push(rule);
+        let position = if rule.first { 0 } else { self.rules.len() };
+        self.rules.insert(position, rule);
         Ok(self.last_id)
     }
 
@@ -118,11 +122,19 @@ impl AnswerRules {
         random: &mut ChaCha8Rng,
         wanted: impl Fn(Treatment) -> bool,
     ) -> Option<AnswerRule> {
-        let chosen = self.rules.iter().position(|rule| {
-            rule.operation == operation
-                && wanted(rule.action)
-                && rule.probability.is_none_or(|probability| happens(random, probability))
-        })?;
+        let mut chosen = None;
+        for (position, rule) in self.rules.iter().enumerate() {
+            let fits = rule.operation == operation;
+            if fits && rule.first && !wanted(rule.action) {
+                // It has its turn when the call has had its effect, or had it before.
+                return None;
+            }
+            if fits && wanted(rule.action) && rule.probability.is_none_or(|probability| happens(random, probability)) {
+                chosen = Some(position);
+                break;
+            }
+        }
+        let chosen = chosen?;
         let rule = self.rules[chosen].clone();
         if let Some(calls) = &mut self.rules[chosen].calls {
             *calls = calls.saturating_sub(1);
@@ -243,5 +255,43 @@ impl Drop for HeldEntry {
     fn drop(&mut self) {
         self.held.calls.lock().by_id.remove(&self.id);
         self.held.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn rule(action: Treatment, first: bool) -> AnswerRule {
+        AnswerRule {
+            id: 0,
+            operation: "StartTask".into(),
+            action,
+            calls: Some(1),
+            probability: None,
+            hold_ms: None,
+            then: Release::Answer,
+            first,
+        }
+    }
+
+    /// Rules have their turn in order; one that is to be first has the next call, whatever stood there before.
+    #[test]
+    fn a_first_rule_has_the_next_call() {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut rules = AnswerRules::default();
+        for action in [Treatment::Delay, Treatment::Lose] {
+            rules.add(rule(action, false)).expect("there is room");
+        }
+        rules.add(rule(Treatment::Hold, true)).expect("there is room");
+        let mut next = || {
+            let delayed = rules.take_delay("StartTask", &mut random).map(|rule| rule.action);
+            (delayed, rules.take("StartTask", &mut random).map(|rule| rule.action))
+        };
+        assert_eq!(next(), (None, Some(Treatment::Hold)));
+        assert_eq!(next(), (Some(Treatment::Delay), Some(Treatment::Lose)));
+        assert_eq!(next(), (None, None));
     }
 }

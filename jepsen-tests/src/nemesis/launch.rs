@@ -72,7 +72,8 @@ pub(super) async fn struck(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effec
 /// A call is the leader's whose answer is held since it leads and that came from its address: calls of one that led before may come late. Tried
 /// anew where a call is over, or another one leads, before the container is in our hands.
 async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisError> {
-    let rule = json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": HELD_MS, "then": then});
+    // Before those of the daemon workload, which may have a rule for each of the next calls.
+    let rule = json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": HELD_MS, "then": then, "first": true});
     // All tries together.
     let (began, within) = (Instant::now(), cluster.whole / 2);
     while began.elapsed() < within {
