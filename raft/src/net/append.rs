@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use blox_runtime::time::Sleep;
+use blox_runtime::time::{Instant, Sleep};
 use futures::{Stream, StreamExt, stream};
 use openraft::base::BoxStream;
 use openraft::errors::RPCError;
@@ -26,8 +26,9 @@ use crate::types::TypeConfig;
 
 /// Opening the stream takes a connection and one answer of the peer's.
 const OPEN_DEADLINE: Duration = Duration::from_secs(2);
-/// A request without entries only tells how far is committed: it is held back this long, in case entries come to take it along. (A
-/// linearizable read on a follower does not wait for it: the heartbeat that confirms the read tells as much.)
+/// A request without entries only tells how far is committed: it is held back this long where entries came to take the last one along, and sent
+/// at once where none did, since a follower's watchers wait for it. (A linearizable read on a follower does not: the heartbeat that confirms the
+/// read tells as much.)
 const HOLD_BACK: Duration = Duration::from_millis(2);
 /// A peer that has not answered a request for this long is given up; its disk may be slow, so this is long.
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,6 +57,8 @@ where
     let outbound = Outbound {
         input: Arc::new(Mutex::new(Some(input))),
         held: None,
+        holds: true,
+        alone_at: None,
         sent: sent.clone(),
         traffic,
     };
@@ -118,6 +121,10 @@ impl<S> Session<S> {
 struct Outbound<S> {
     input: Arc<Mutex<Option<S>>>,
     held: Option<Held>,
+    /// Whether entries came soon enough after the last request without any to take it along.
+    holds: bool,
+    /// When one was sent without.
+    alone_at: Option<Instant>,
     sent: Arc<AtomicU64>,
     traffic: Arc<Traffic>,
 }
@@ -141,6 +148,10 @@ where
             };
             match open.poll_next_unpin(context) {
                 Poll::Ready(Some(request)) if request.entries.is_empty() => {
+                    if !self.holds {
+                        self.alone_at = Some(Instant::now());
+                        return Poll::Ready(Some(request));
+                    }
                     let until = match self.held.take() {
                         Some(held) => held.until,
                         None => Box::pin(blox_runtime::time::sleep(HOLD_BACK)),
@@ -149,6 +160,7 @@ where
                 }
                 Poll::Ready(Some(request)) => {
                     self.held = None;
+                    self.holds |= self.alone_at.is_some_and(|at| at.elapsed() < HOLD_BACK);
                     return Poll::Ready(Some(request));
                 }
                 Poll::Ready(None) => *input = None,
@@ -160,6 +172,8 @@ where
                     if !due {
                         return Poll::Pending;
                     }
+                    self.holds = false;
+                    self.alone_at = Some(Instant::now());
                     return Poll::Ready(self.held.take().map(|held| held.request));
                 }
             }
@@ -258,6 +272,8 @@ mod tests {
             Outbound {
                 input: Arc::new(Mutex::new(Some(receiver))),
                 held: None,
+                holds: true,
+                alone_at: None,
                 sent: Arc::default(),
                 traffic: Arc::default(),
             },
@@ -283,6 +299,30 @@ mod tests {
         let sent = outbound.next().await.expect("the commit");
         assert_eq!((sent.entries.len(), commit(&sent)), (0, Some(4)));
         assert!(began.elapsed() >= HOLD_BACK && began.elapsed() < HOLD_BACK * 2);
+    }
+
+    /// Where no entries came in time the next commit is sent at once, until entries come soon after one again.
+    #[tokio::test(start_paused = true)]
+    async fn commits_that_nothing_takes_along_are_sent_at_once() {
+        let (sender, mut outbound) = outbound();
+        let mut waited = async |commit: u64, entries_after: Duration| {
+            let began = tokio::time::Instant::now();
+            sender.unbounded_send(request(0, commit)).expect("open");
+            outbound.next().await.expect("the commit");
+            let waited = began.elapsed();
+            tokio::time::sleep(entries_after).await;
+            sender.unbounded_send(request(1, commit)).expect("open");
+            outbound.next().await.expect("entries");
+            waited
+        };
+        let (soon, late) = (HOLD_BACK / 2, HOLD_BACK * 2);
+        assert!(waited(1, late).await >= HOLD_BACK, "it begins by holding back");
+        assert!(waited(2, late).await < HOLD_BACK);
+        assert!(waited(3, soon).await < HOLD_BACK);
+        assert!(
+            waited(4, late).await >= HOLD_BACK,
+            "entries would have taken the last one along"
+        );
     }
 
     /// A stream of one request without entries, such as a probe, is sent although its input ends at once.
