@@ -119,6 +119,7 @@ fn check(holds: bool, what: impl FnOnce() -> String) -> Told {
 
 /// Connections that stood before are held up and new ones are, megabytes arrive as they were sent, and when it is over all is as before.
 fn delay(network: &Network) -> Told {
+    probes(network)?;
     talk::echo(network)?;
     let (mut old, _) = talk::connect(network)?;
     let before = talk::round_trip(&mut old)?;
@@ -137,22 +138,28 @@ fn delay(network: &Network) -> Told {
     })?;
     talk::transfer(&mut new, 4 << 20)?;
     talk::transfer(&mut old, 1 << 20)?;
-    let before_probe = relay.tell()?;
-    relay.probe(3)?;
     let counters = relay.end()?;
     check(
         counters.held_p50_us >= 20_000 && counters.held >= 3_000 && counters.taken_bytes > 5 << 20,
         || format!("{counters:?}"),
     )?;
-    check(counters.taken == before_probe.taken + 3, || {
-        format!("{before_probe:?}, then three more: {counters:?}")
-    })?;
     let failed = counters.overtaken + counters.dropped + counters.unsent + counters.unread + counters.lost;
     check(failed == 0 && counters.sent == counters.taken, || {
         format!("{counters:?}")
     })?;
     let after = talk::round_trip(&mut old)?;
     check(after < BARE, || format!("afterwards it takes {after:?}"))
+}
+
+/// Each probe passes, and where nobody speaks nothing else does. Connections would be counted as well: what they confirm may come late.
+fn probes(network: &Network) -> Told {
+    let mut relay = Relay::begin(network, 0, Shape::default())?;
+    let before = relay.tell()?;
+    relay.probe(3)?;
+    let counters = relay.end()?;
+    check(before.taken == 0 && counters.taken == 3 && counters.sent == 3, || {
+        format!("three of its own, after {before:?}: {counters:?}")
+    })
 }
 
 /// Datagrams arrive in order where that is not to be disturbed; where it is, some later than those that follow, some twice, and each at least once.
