@@ -86,15 +86,18 @@ impl Ecs {
         Ok(all.filter(|queue| queue["queue"] == QUEUE).flat_map(of).sum())
     }
 
-    /// Waits until nothing happens any more, and the queue is empty.
-    pub async fn still(&self, within: Duration) -> Result<(), NotInTime> {
+    /// Events that were sent so far.
+    pub async fn sent(&self) -> Result<u64, SimulatorError> {
+        let health = self.ask(Method::GET, "/health", None).await?;
+        Ok(health["events_sent"].as_u64().unwrap_or(0))
+    }
+
+    /// Waits until nothing happens any more, and the queue is empty; how many events were sent. (What comes later than that may come still.)
+    pub async fn still(&self, within: Duration) -> Result<u64, NotInTime> {
         let look = async || -> Result<(u64, u64), String> {
-            let health = self
-                .ask(Method::GET, "/health", None)
-                .await
-                .map_err(|error| error.to_string())?;
+            let sent = self.sent().await.map_err(|error| error.to_string())?;
             let waiting = self.waiting().await.map_err(|error| error.to_string())?;
-            Ok((waiting, health["events_sent"].as_u64().unwrap_or(0)))
+            Ok((waiting, sent))
         };
         eventually("an empty queue", within, || async {
             let (waiting, before) = look().await?;
@@ -106,7 +109,7 @@ impl Ecs {
             if waiting > 0 || after > before {
                 return Err(format!("{waiting} messages are in it, {} new events", after - before));
             }
-            Ok(())
+            Ok(after)
         })
         .await
     }
