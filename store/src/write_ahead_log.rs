@@ -7,8 +7,10 @@
 //!
 //! Both end the write-ahead log where they stand. In the newest file nothing can follow that was promised and is not missed (see the log's
 //! durable note, and the replay of the state), so the file is cut there. (After a power cut the note may lag, as it may for torn ends.) In a
-//! file with records in files behind it, it is damage. So it is in a manifest, where a change of the files would be passed over, unless nothing
-//! but zeros follows.
+//! file with records in files behind it, it is damage, unless the next file goes on with the sequence number that comes next: then nothing is
+//! missing. So it is in a manifest, where a change of the files would be passed over, unless nothing but zeros follows.
+//!
+//! A record whose checksum does not match is an end that RocksDB sees: it compares sequence numbers itself from there on.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -20,6 +22,8 @@ const BLOCK_BYTES: usize = 32 << 10;
 const HEADER_BYTES: usize = 7;
 /// The same, and the number of the file it was written to.
 const REUSE_HEADER_BYTES: usize = 11;
+/// Of a batch of writes: sequence number, 8, and count, 4.
+const BATCH_HEADER_BYTES: usize = 12;
 /// Kinds that only files in reuse have.
 const REUSE_KINDS: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
@@ -48,31 +52,39 @@ pub enum WriteAheadLogError {
 /// to say. Blocking; it reads all of them.
 pub fn prepare(directory: &Path) -> Result<(), WriteAheadLogError> {
     see_manifest(directory)?;
-    let mut followed = false;
-    for (number, path) in write_ahead_logs(directory)?.into_iter().rev() {
-        let found = look(&path, number)?;
-        if let Some(offset) = found.unseen_end {
-            if followed {
-                return Err(WriteAheadLogError::Hole { path, offset });
-            }
-            tracing::warn!(path = %path.display(), offset, "a write-ahead log ends in nothing and is cut there");
-            cut(&path, offset).map_err(|cause| failed(&path, cause))?;
-        }
-        followed |= found.begins;
-    }
-    Ok(())
+    let Some((path, offset)) = open_end(directory)? else {
+        return Ok(());
+    };
+    tracing::warn!(path = %path.display(), offset, "a write-ahead log ends in nothing and is cut there");
+    cut(&path, offset).map_err(|cause| failed(&path, cause))
 }
 
 /// Sees that nothing in `directory` has such a place, the newest write-ahead log no more than the others: of a database that was copied
 /// whole. Blocking, as [`prepare`].
 pub fn verify(directory: &Path) -> Result<(), WriteAheadLogError> {
     see_manifest(directory)?;
-    for (number, path) in write_ahead_logs(directory)? {
-        if let Some(offset) = look(&path, number)?.unseen_end {
-            return Err(WriteAheadLogError::Hole { path, offset });
-        }
+    match open_end(directory)? {
+        Some((path, offset)) => Err(WriteAheadLogError::Hole { path, offset }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Where the write-ahead logs together end in something that RocksDB does not see as an end, if they do.
+fn open_end(directory: &Path) -> Result<Option<(PathBuf, u64)>, WriteAheadLogError> {
+    let mut end = None;
+    let mut goes_on_with = None;
+    for (number, path) in write_ahead_logs(directory)?.into_iter().rev() {
+        let found = look(&path, number)?;
+        if let Some(offset) = found.unseen_end {
+            match goes_on_with {
+                None => end = Some((path, offset)),
+                Some(_) if goes_on_with == found.next => {}
+                Some(_) => return Err(WriteAheadLogError::Hole { path, offset }),
+            }
+        }
+        goes_on_with = found.first.or(goes_on_with);
+    }
+    Ok(end)
 }
 
 /// Only the manifest that counts: another one may be the beginning of one that never did.
@@ -134,8 +146,10 @@ fn cut(path: &Path, bytes: u64) -> io::Result<()> {
 /// What stands in a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
-    /// It begins with a record of its own.
-    begins: bool,
+    /// The sequence number of its first record; `None`: it has none of its own.
+    first: Option<u64>,
+    /// The one that comes after its last whole record.
+    next: Option<u64>,
     /// Where something stands that RocksDB does not see as an end; `None`: it finds the end itself.
     unseen_end: Option<u64>,
 }
@@ -145,7 +159,37 @@ fn look(path: &Path, number: u64) -> Result<Found, WriteAheadLogError> {
     found.map_err(|cause| failed(path, cause))
 }
 
-/// Follows headers as RocksDB does; checksums are left to it. In a file in reuse what stands behind the end is what the file was before, and
+/// A batch of writes on its way through a file, of which the beginning is kept: sequence number of its first write, and how many they are.
+#[derive(Default)]
+struct Batch(Vec<u8>);
+
+impl Batch {
+    fn part(&mut self, kind: u8, part: &[u8], found: &mut Found) {
+        let (begins, ends) = (matches!(kind, 1 | 2 | 5 | 6), matches!(kind, 1 | 4 | 5 | 8));
+        if begins {
+            self.0.clear();
+        }
+        self.0
+            .extend(part.iter().take(BATCH_HEADER_BYTES.saturating_sub(self.0.len())));
+        if !ends {
+            return;
+        }
+        if let Some((sequence, count)) = self.0.split_first_chunk()
+            && let Some(count) = count.first_chunk()
+        {
+            let sequence = u64::from_le_bytes(*sequence);
+            found.first.get_or_insert(sequence);
+            found.next = Some(sequence.wrapping_add(u32::from_le_bytes(*count).into()));
+        }
+    }
+}
+
+/// As RocksDB keeps it: over the kind, the number of a file in reuse, and the content.
+fn checksum(parts: &[u8]) -> u32 {
+    crc32c::crc32c(parts).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Follows records as RocksDB does. In a file in reuse what stands behind the end is what the file was before, and
 /// was cut anywhere: zeros there are an end like any other, unless a record of this file comes behind them.
 fn follow(file: &mut impl Read, number: u64) -> io::Result<Found> {
     let mut found = Found::default();
@@ -153,6 +197,7 @@ fn follow(file: &mut impl Read, number: u64) -> io::Result<Found> {
     let mut zeros_at = None;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     let mut block_at = 0;
+    let mut batch = Batch::default();
     loop {
         block.clear();
         let read = file.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
@@ -191,8 +236,13 @@ fn follow(file: &mut impl Read, number: u64) -> io::Result<Found> {
                 found.unseen_end = zeros_at;
                 return Ok(found);
             }
-            found.begins = true;
-            at += header_bytes + length;
+            let end = at + header_bytes + length;
+            let covered = block.get(at + HEADER_BYTES - 1..end).unwrap_or_default();
+            if header.first_chunk() != Some(&checksum(covered).to_le_bytes()) {
+                return Ok(found);
+            }
+            batch.part(kind, block.get(at + header_bytes..end).unwrap_or_default(), &mut found);
+            at = end;
         }
         if read < BLOCK_BYTES {
             found.unseen_end = zeros_at;
@@ -295,10 +345,13 @@ mod tests {
         }
     }
 
-    /// A record of the file of that number, of a kind that files in reuse have.
-    fn record(number: u32, length: usize) -> Vec<u8> {
-        let header = [&[7; 4][..], &(length as u16).to_le_bytes(), &[5], &number.to_le_bytes()].concat();
-        [header, vec![1; length]].concat()
+    /// A record of the file of that number, of a kind that files in reuse have: a batch of one write with that sequence number.
+    fn record(number: u32, sequence: u64, length: usize) -> Vec<u8> {
+        let mut batch = [&sequence.to_le_bytes()[..], &1_u32.to_le_bytes()].concat();
+        batch.resize(length, 1);
+        let covered = [&[5][..], &number.to_le_bytes(), &batch].concat();
+        let header = [&checksum(&covered).to_le_bytes()[..], &(length as u16).to_le_bytes()].concat();
+        [header, covered].concat()
     }
 
     /// Blocks, each filled up with zeros: what is left of a value of zeros that stood there before.
@@ -315,9 +368,10 @@ mod tests {
     /// anywhere in the middle of a record on. Zeros are an end there; with more of its own records behind them they are none.
     #[test]
     fn what_a_file_was_before_is_its_end() {
-        let (own, before) = (|| record(9, 100), || record(4, 100));
+        let (own, before) = (|| record(9, 50, 100), || record(4, 20, 100));
         let ended = Found {
-            begins: true,
+            first: Some(50),
+            next: Some(51),
             unseen_end: None,
         };
         let followed = |bytes: Vec<u8>| follow(&mut bytes.as_slice(), 9).expect("memory is read");
@@ -330,14 +384,15 @@ mod tests {
         assert_eq!(followed(blocks([vec![own(), before()], vec![own()]])), ended);
         assert_eq!(followed(blocks([vec![before()], vec![before()]])), Found::default());
         let hole = Found {
-            begins: true,
+            first: Some(50),
+            next: Some(51),
             unseen_end: Some(2 * own().len() as u64),
         };
         assert_eq!(followed(blocks([vec![own(), own()], vec![own()]])), hole);
         let nothing_behind = [own(), own(), vec![0; 500]].concat();
         assert_eq!(followed(nothing_behind), hole);
         // The last bytes of a block have no room for a header.
-        let full = record(9, BLOCK_BYTES - 2 * REUSE_HEADER_BYTES + 1);
+        let full = record(9, 50, BLOCK_BYTES - 2 * REUSE_HEADER_BYTES + 1);
         assert_eq!(followed(blocks([vec![full], vec![own(), own(), before()]])), ended);
     }
 
@@ -350,16 +405,52 @@ mod tests {
             std::fs::write(&path, bytes).expect("written");
             path
         };
-        let torn = file("000007.log", &[record(7, 10), vec![0; 90]].concat());
+        let whole = record(7, 50, 12);
+        let torn = file("000007.log", &[whole.clone(), vec![0; 90]].concat());
         file("000009.log", b"");
         prepare(directory.path()).expect("nothing is lost");
-        assert_eq!(std::fs::read(&torn).expect("read"), record(7, 10));
-        std::fs::write(&torn, [record(7, 10), vec![0; 90]].concat()).expect("written");
-        file("000009.log", &record(9, 10));
+        assert_eq!(std::fs::read(&torn).expect("read"), whole);
+        std::fs::write(&torn, [whole, vec![0; 90]].concat()).expect("written");
+        file("000009.log", &record(9, 52, 12));
         assert!(matches!(
             prepare(directory.path()),
-            Err(WriteAheadLogError::Hole { offset: 21, .. })
+            Err(WriteAheadLogError::Hole { offset: 23, .. })
         ));
+    }
+
+    /// Zeros behind the last record of a file, where the next one goes on with the number that comes next: a process was killed before the file
+    /// was cut to its end. Nothing is missing.
+    #[test]
+    fn an_end_that_the_next_file_goes_on_from_is_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("written");
+        let uncut = [record(7, 50, 12), vec![0; 90]].concat();
+        file("000007.log", &uncut);
+        file("000009.log", &record(9, 51, 12));
+        file("000011.log", b"");
+        prepare(directory.path()).expect("nothing is lost");
+        verify(directory.path()).expect("nothing is lost");
+        let left = std::fs::read(directory.path().join("000007.log")).expect("read");
+        assert_eq!(left, uncut);
+    }
+
+    /// A record that is torn in its middle is an end that RocksDB sees, whatever the length it tells leads to: in an older file too.
+    #[test]
+    fn a_torn_record_is_left_to_rocksdb() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("written");
+        let torn = |number, sequence| {
+            let mut record = record(number, sequence, 500);
+            record[100..].fill(0);
+            record
+        };
+        file("000007.log", &[record(7, 50, 12), torn(7, 51), vec![0; 90]].concat());
+        file("000009.log", &record(9, 52, 12));
+        prepare(directory.path()).expect("it is left to RocksDB");
+        // One that begins torn follows nothing.
+        file("000007.log", &[record(7, 50, 12), vec![0; 90]].concat());
+        file("000009.log", &torn(9, 52));
+        prepare(directory.path()).expect("nothing is lost");
     }
 
     /// RocksDB alone passes over a file that begins with zeros, and goes on with the next one. This is why the module is there: should it
