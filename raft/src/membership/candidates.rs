@@ -23,10 +23,16 @@ pub(crate) struct Candidate {
     pub heard: Duration,
 }
 
-/// Candidates heard of lately, by incarnation.
+/// Candidates heard of lately.
 #[derive(Default)]
-pub(crate) struct Candidates {
-    asked: Mutex<HashMap<String, (NodeInfo, Instant)>>,
+pub(crate) struct Candidates(Mutex<Heard>);
+
+#[derive(Default)]
+struct Heard {
+    /// By incarnation.
+    asked: HashMap<String, (NodeInfo, Instant)>,
+    /// The incarnation at each address, by the membership last seen.
+    taken_in: HashMap<String, String>,
 }
 
 impl Candidates {
@@ -40,8 +46,13 @@ impl Candidates {
         if texts.iter().any(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
             return;
         }
-        let mut asked = self.asked.lock();
-        asked.retain(|_, (_, at)| now.saturating_duration_since(*at) < FORGOTTEN_AFTER);
+        let asked = &mut self.0.lock().asked;
+        // Another one of that name at that address: its disk was lost once more, and what it was before will not ask again.
+        let is_before = |older: &NodeInfo| {
+            older.incarnation != info.incarnation
+                && (&older.name, &older.peer_address) == (&info.name, &info.peer_address)
+        };
+        asked.retain(|_, (older, at)| now.saturating_duration_since(*at) < FORGOTTEN_AFTER && !is_before(older));
         let known = asked.contains_key(&info.incarnation);
         if !known && asked.len() >= CANDIDATES_MAX {
             tracing::warn!(
@@ -61,15 +72,22 @@ impl Candidates {
         asked.insert(info.incarnation.clone(), (info, now));
     }
 
-    /// These have been taken in. Whoever loses its disk after that comes back as another one: what it was must not be taken in once more.
-    pub(crate) fn taken_in<'a>(&self, incarnations: impl Iterator<Item = &'a str>) {
-        let mut asked = self.asked.lock();
-        if asked.is_empty() {
-            return;
+    /// These are all that have been taken in. Whoever loses its disk after that comes back as another one: what it was must not be taken in once
+    /// more, nor what it was before it was taken in, of which the others may have heard nothing. (Who comes at that address from then on is
+    /// heard again.)
+    pub(crate) fn taken_in<'a>(&self, members: impl Iterator<Item = &'a NodeInfo>) {
+        let heard = &mut *self.0.lock();
+        let mut taken_in = HashMap::with_capacity(heard.taken_in.len());
+        for member in members {
+            if heard.taken_in.get(&member.peer_address) != Some(&member.incarnation) {
+                heard
+                    .asked
+                    .retain(|_, (candidate, _)| candidate.peer_address != member.peer_address);
+            }
+            heard.asked.remove(&member.incarnation);
+            taken_in.insert(member.peer_address.clone(), member.incarnation.clone());
         }
-        for incarnation in incarnations {
-            asked.remove(incarnation);
-        }
+        heard.taken_in = taken_in;
     }
 
     /// Those heard of lately, by name.
@@ -79,8 +97,9 @@ impl Candidates {
 
     fn fresh_at(&self, now: Instant) -> Vec<Candidate> {
         let mut fresh: Vec<Candidate> = self
-            .asked
+            .0
             .lock()
+            .asked
             .values()
             .map(|(info, at)| Candidate {
                 info: info.clone(),
@@ -100,9 +119,13 @@ mod tests {
     use super::*;
 
     fn info(name: &str, incarnation: &str) -> NodeInfo {
+        at("h:1", name, incarnation)
+    }
+
+    fn at(address: &str, name: &str, incarnation: &str) -> NodeInfo {
         NodeInfo {
             name: name.into(),
-            peer_address: "h:1".into(),
+            peer_address: address.into(),
             http_address: "h:2".into(),
             incarnation: incarnation.into(),
         }
@@ -130,12 +153,32 @@ mod tests {
     fn who_is_taken_in_is_forgotten() {
         let start = Instant::now();
         let candidates = Candidates::default();
-        candidates.heard_at(info("b", "1"), start);
-        candidates.heard_at(info("b", "2"), start);
-        candidates.taken_in(["1", "other"].into_iter());
-        let left = candidates.fresh_at(start);
-        assert_eq!(left.len(), 1);
-        assert_eq!(left[0].info.incarnation, "2");
+        candidates.heard_at(at("h:1", "b", "1"), start);
+        candidates.heard_at(at("h:2", "b", "2"), start);
+        candidates.heard_at(at("h:3", "c", "before 3"), start);
+        let members = [at("h:1", "b", "1"), at("h:3", "c", "3"), at("h:4", "d", "other")];
+        candidates.taken_in(members.iter());
+        assert_eq!(incarnations(&candidates, start), ["2"]);
+        // A member's place is asked for again by whoever stands there now.
+        candidates.heard_at(at("h:3", "c", "4"), start);
+        candidates.taken_in(members.iter());
+        assert_eq!(incarnations(&candidates, start), ["2", "4"]);
+    }
+
+    /// A node that loses its disk twice is one candidate, the last one; two of a name at two addresses are two.
+    #[test]
+    fn the_last_one_at_an_address_counts() {
+        let start = Instant::now();
+        let candidates = Candidates::default();
+        candidates.heard_at(at("h:1", "b", "1"), start);
+        candidates.heard_at(at("h:2", "b", "2"), start);
+        candidates.heard_at(at("h:1", "b", "3"), start);
+        assert_eq!(incarnations(&candidates, start), ["2", "3"]);
+    }
+
+    fn incarnations(candidates: &Candidates, now: Instant) -> Vec<String> {
+        let fresh = candidates.fresh_at(now);
+        fresh.into_iter().map(|candidate| candidate.info.incarnation).collect()
     }
 
     /// However many ask, and whatever they say, memory stays bounded.
@@ -144,7 +187,7 @@ mod tests {
         let start = Instant::now();
         let candidates = Candidates::default();
         for number in 0..10 * CANDIDATES_MAX {
-            candidates.heard_at(info("c", &number.to_string()), start);
+            candidates.heard_at(at(&format!("h:{number}"), "c", &number.to_string()), start);
         }
         assert_eq!(candidates.fresh_at(start).len(), CANDIDATES_MAX);
         let later = start + FORGOTTEN_AFTER;

@@ -25,8 +25,7 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
             return;
         }
         let members = server.committed_membership_config.nodes();
-        node.candidates
-            .taken_in(members.map(|(_, info)| info.incarnation.as_str()));
+        node.candidates.taken_in(members.map(|(_, info)| info));
         observe(&node, &server, last_applied);
         // Only a leader that has not applied its first entry waits for apply.
         let waiting = server.state == ServerState::Leader && node.view.borrow().leading.is_none();
