@@ -130,7 +130,7 @@ fn delay(network: &Network) -> Told {
         most_ms: 30,
         ..Shape::default()
     };
-    let mut relay = Relay::begin(network, 0, shape)?;
+    let relay = Relay::begin(network, 0, shape)?;
     let (mut new, connecting) = talk::connect(network)?;
     let trips = [connecting, talk::round_trip(&mut new)?, talk::round_trip(&mut old)?];
     check(trips.iter().all(|trip| *trip >= asked), || {
