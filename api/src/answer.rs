@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use blox_store::Revision;
 
 use crate::URL_BYTES_MAX;
+use crate::held::{NoRoom, hold};
 use crate::problem::{Cause, Problem, ProblemKind};
 use crate::request_id::{REQUEST_ID_HEADER, RequestId};
 use crate::state::ApiState;
@@ -90,7 +91,13 @@ async fn bounded(state: &ApiState, request: Request, next: Next, in_v2: bool) ->
         }
     };
     let deadline = state.config().request_deadline;
+    // What a write answers is short, and says what became of it in any case.
+    let is_read = request.method() == Method::GET;
     match tokio::time::timeout(deadline, next.run(request)).await {
+        Ok(response) if is_read => hold(response, state.answer_bytes()).unwrap_or_else(|NoRoom| {
+            let detail = "Too many large answers wait for their readers; try again, or ask another node.".to_owned();
+            refuse(in_v2, ProblemKind::Overloaded, StatusCode::TOO_MANY_REQUESTS, detail)
+        }),
         Ok(response) => response,
         Err(_) => {
             let detail = format!(

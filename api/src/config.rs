@@ -34,6 +34,10 @@ pub struct ApiConfig {
     pub requests_in_flight: usize,
     /// Bytes of request bodies in memory at once; more are answered 429.
     pub body_bytes_in_flight: usize,
+    /// Bytes of answers that are whole in memory and not written yet, at once: values and pages of them. More are answered 429.
+    pub answer_bytes_in_flight: usize,
+    /// Work off the request threads at once beside large reads: summaries, metrics, the beginning of a backup. Others wait for their turn.
+    pub small_reads: usize,
     /// Lists and pages being read from the state at once, a thread each; others wait for their turn, between two chunks too. More threads take
     /// memory, and the processors from consensus.
     pub large_reads: usize,
@@ -62,6 +66,8 @@ impl Default for ApiConfig {
             shutdown_grace: Duration::from_secs(10),
             requests_in_flight: 1024,
             body_bytes_in_flight: 128 * MEBIBYTE,
+            answer_bytes_in_flight: 128 * MEBIBYTE,
+            small_reads: 8,
             large_reads: large_reads(),
             streams: 5000,
             connections: 10_000,

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
@@ -22,6 +22,9 @@ use crate::write_stall::WriteStall;
 use crate::{
     HTTP_2_REQUESTS_MAX, HTTP_2_SEND_BYTES_MAX, HTTP_2_WINDOW_BYTES, REQUEST_HEAD_BYTES_MAX, REQUEST_HEADERS_MAX,
 };
+
+/// A connection of HTTP/2 that is to end, and on which nothing has been under way for so long, is closed also where its client does not answer.
+const QUIET_END: Duration = Duration::from_secs(1);
 
 type Stream = TokioIo<Rewound<WriteStall<TcpStream>>>;
 
@@ -71,8 +74,12 @@ async fn http_1(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
         shutdown.cancelled().await;
         Ok(())
     };
-    let ending = state.config().write_stall;
-    to_its_end(builder.serve_connection(stream, service), leaving, ending).await
+    let write_stall = state.config().write_stall;
+    let over = async {
+        sleep(write_stall).await;
+        Err(Broken::Stalled(write_stall))
+    };
+    to_its_end(builder.serve_connection(stream, service), leaving, over).await
 }
 
 async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: CancellationToken) -> Result<(), Broken> {
@@ -109,15 +116,22 @@ async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
             }
         }
     };
-    to_its_end(builder.serve_connection(stream, service), leaving, write_stall).await
+    let over = async {
+        let quiet = under_way.silence(QUIET_END.min(write_stall), write_stall);
+        match timeout(write_stall, quiet).await {
+            Ok(Silence::Idle) => Ok(()),
+            Ok(Silence::Stalled) | Err(_) => Err(Broken::Stalled(write_stall)),
+        }
+    };
+    to_its_end(builder.serve_connection(stream, service), leaving, over).await
 }
 
-/// Serves until the connection ends. From `leaving` on it takes nothing new and ends with what is under way, within `ending`; or at once, with
-/// that error.
+/// Serves until the connection ends. From `leaving` on it takes nothing new and ends with what is under way, before `over` at the latest; or
+/// at once, with that error.
 async fn to_its_end<Connection>(
     connection: Connection,
     leaving: impl Future<Output = Result<(), Broken>>,
-    ending: Duration,
+    over: impl Future<Output = Result<(), Broken>>,
 ) -> Result<(), Broken>
 where
     Connection: GracefulConnection<Error = hyper::Error>,
@@ -129,8 +143,8 @@ where
     }
     connection.as_mut().graceful_shutdown();
     // Also one that never came to speak HTTP/2, of which it waits for the beginning.
-    match timeout(ending, connection).await {
-        Ok(ended) => Ok(ended?),
-        Err(_) => Err(Broken::Stalled(ending)),
+    tokio::select! {
+        ended = connection => Ok(ended?),
+        over = over => over,
     }
 }

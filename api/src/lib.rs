@@ -20,6 +20,7 @@ mod connection;
 mod daemons;
 mod ecs_lag;
 mod health;
+mod held;
 mod limits;
 mod list_body;
 pub mod metrics;

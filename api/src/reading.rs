@@ -1,10 +1,13 @@
 //! Reads: a barrier as fresh as asked, then one consistent view.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
 use blox_raft::{Consistency, ReadError};
 use blox_store::{Revision, StoreError, View, ViewError};
+
+use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 use crate::query::{Query, invalid};
@@ -107,26 +110,32 @@ impl ApiState {
         T: Send + 'static,
         Work: FnOnce() -> Result<T, ReadFailure> + Send + 'static,
     {
-        let place = self.large_reads().acquire_owned().await.map_err(interrupted)?;
-        self.blocking(move || {
-            // Not the request's: a thread reads on after its request has gone.
-            let _place = place;
-            work()
-        })
-        .await
+        off_request_threads(self.large_reads(), work).await
     }
 
-    /// Runs work off the request threads at once: what must be answered however much is read.
-    pub(crate) async fn blocking<T, Work>(&self, work: Work) -> Result<T, ReadFailure>
+    /// Runs work off the request threads that is done soon, and answered however much is read meanwhile.
+    pub(crate) async fn read_little<T, Work>(&self, work: Work) -> Result<T, ReadFailure>
     where
         T: Send + 'static,
         Work: FnOnce() -> Result<T, ReadFailure> + Send + 'static,
     {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            Err(error) => Err(interrupted(error)),
-        }
+        off_request_threads(self.small_reads(), work).await
     }
+}
+
+/// Runs work on a thread of its own, once it has its place among those that run.
+async fn off_request_threads<T, Work>(places: Arc<Semaphore>, work: Work) -> Result<T, ReadFailure>
+where
+    T: Send + 'static,
+    Work: FnOnce() -> Result<T, ReadFailure> + Send + 'static,
+{
+    let place = places.acquire_owned().await.map_err(interrupted)?;
+    let done = tokio::task::spawn_blocking(move || {
+        // Not the request's: a thread goes on after its request has gone.
+        let _place = place;
+        work()
+    });
+    done.await.unwrap_or_else(|error| Err(interrupted(error)))
 }
 
 /// Work that was never done, or broke off.
@@ -152,6 +161,28 @@ fn parse_duration(text: &str) -> Result<Duration, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whose request has gone keeps its place until its work is done: there is never more of it than there are places.
+    #[tokio::test]
+    async fn abandoned_work_keeps_its_place() {
+        let places = Arc::new(Semaphore::new(1));
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (finish, finishes) = std::sync::mpsc::channel::<()>();
+        let first = tokio::spawn(off_request_threads(Arc::clone(&places), move || {
+            begun.send(()).expect("somebody waits for it");
+            finishes.recv().map_err(interrupted)
+        }));
+        let begins = tokio::task::spawn_blocking(move || begins.recv());
+        begins.await.expect("no panic").expect("it has begun");
+        first.abort();
+        assert!(first.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(places.available_permits(), 0);
+        finish.send(()).expect("it goes on");
+        assert_eq!(
+            off_request_threads(places, || Ok(1)).await.expect("its turn has come"),
+            1
+        );
+    }
 
     #[test]
     fn durations_need_their_unit() {

@@ -61,6 +61,8 @@ struct Inner {
     http_metrics: HttpMetrics,
     requests: Semaphore,
     body_bytes: Arc<Semaphore>,
+    answer_bytes: Arc<Semaphore>,
+    small_reads: Arc<Semaphore>,
     large_reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     backup_place: Arc<Semaphore>,
@@ -82,6 +84,8 @@ impl ApiState {
                 http_metrics: HttpMetrics::default(),
                 requests: Semaphore::new(config.requests_in_flight),
                 body_bytes: Arc::new(Semaphore::new(config.body_bytes_in_flight)),
+                answer_bytes: Arc::new(Semaphore::new(config.answer_bytes_in_flight)),
+                small_reads: Arc::new(Semaphore::new(config.small_reads)),
                 large_reads: Arc::new(Semaphore::new(config.large_reads)),
                 streams: Arc::new(Semaphore::new(config.streams)),
                 backup_place: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
@@ -164,6 +168,16 @@ impl ApiState {
 
     pub(crate) fn body_bytes(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.body_bytes)
+    }
+
+    /// What answers that are whole in memory may take.
+    pub(crate) fn answer_bytes(&self) -> &Arc<Semaphore> {
+        &self.inner.answer_bytes
+    }
+
+    /// Places for work off the request threads that reads little.
+    pub(crate) fn small_reads(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.inner.small_reads)
     }
 
     /// Places for work that reads much, in the order in which they were asked for.

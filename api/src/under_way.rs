@@ -13,8 +13,8 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::HTTP_2_SEND_BYTES_MAX;
-
+/// Of an answer over HTTP/2 so much is given at once, bytes: a frame of the size that every client takes.
+const PIECE_BYTES_MAX: usize = 16 << 10;
 /// So often within the shorter limit a connection is looked at.
 const LOOKS_A_LIMIT: u32 = 4;
 
@@ -33,7 +33,7 @@ struct Requests {
 /// One request, under way until it is dropped.
 #[derive(Default)]
 pub(crate) struct Request {
-    /// When a piece of its answer was given, if the next one was not asked for since.
+    /// When a piece of its answer was given or written, if the next one was not asked for since.
     given: Mutex<Option<Instant>>,
 }
 
@@ -108,9 +108,9 @@ impl Answering {
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
-        let bytes = self.rest.split_to(self.rest.len().min(HTTP_2_SEND_BYTES_MAX));
-        let _request = Arc::clone(&self.request);
-        Frame::data(Bytes::from_owner(Piece { bytes, _request }))
+        let bytes = self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX));
+        let request = Arc::clone(&self.request);
+        Frame::data(Bytes::from_owner(Piece { bytes, request }))
     }
 
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
@@ -131,10 +131,18 @@ impl Answering {
     }
 }
 
-/// Bytes that keep a request under way.
+/// Bytes that keep a request under way until they are written.
 struct Piece {
     bytes: Bytes,
-    _request: Arc<Request>,
+    request: Arc<Request>,
+}
+
+impl Drop for Piece {
+    /// One more piece was written, though others may wait still: a slow reader is not one that takes nothing.
+    fn drop(&mut self) {
+        let mut given = lock(&self.request.given);
+        *given = given.map(|_| Instant::now());
+    }
 }
 
 impl AsRef<[u8]> for Piece {
@@ -210,16 +218,21 @@ mod tests {
     /// Large frames are given piece by piece, and the body says how much of it is left.
     #[tokio::test]
     async fn large_frames_are_given_in_pieces() {
-        let whole = 2 * HTTP_2_SEND_BYTES_MAX + 1;
-        let mut answer = Answering::new(Body::from(vec![b'x'; whole]), UnderWay::default().one_more());
+        let whole = 2 * PIECE_BYTES_MAX + 1;
+        let content: Vec<u8> = (0..whole).map(|position| (position % 251) as u8).collect();
+        let mut answer = Answering::new(Body::from(content.clone()), UnderWay::default().one_more());
         let mut left = whole;
-        for expected in [HTTP_2_SEND_BYTES_MAX, HTTP_2_SEND_BYTES_MAX, 1] {
+        for expected in [PIECE_BYTES_MAX, PIECE_BYTES_MAX, 1] {
             assert_eq!(
                 (answer.size_hint().exact(), answer.is_end_stream()),
                 (Some(left as u64), false)
             );
             let piece = answer.frame().await.expect("it goes on").expect("it is whole");
-            assert_eq!(piece.data_ref().map(Bytes::len), Some(expected));
+            let begins = whole - left;
+            assert_eq!(
+                piece.data_ref().map(AsRef::as_ref),
+                content.get(begins..begins + expected)
+            );
             left -= expected;
         }
         assert!(answer.is_end_stream());
@@ -240,6 +253,29 @@ mod tests {
         assert_eq!(under_way.silence(10 * IDLE, STALL).await, Silence::Stalled);
         drop(piece);
         assert_eq!(under_way.silence(IDLE, STALL).await, Silence::Idle);
+    }
+
+    /// Pieces that are written one by one, each before the time is over, are taken, however long all of them take.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_slowly_is_taken() {
+        let under_way = UnderWay::default();
+        let mut answer = Answering::new(Body::from(vec![b'x'; 4 * PIECE_BYTES_MAX]), under_way.one_more());
+        let mut pieces = Vec::new();
+        while let Some(piece) = answer.frame().await {
+            pieces.push(piece.expect("it is whole"));
+        }
+        drop(answer);
+        let written = async {
+            for piece in pieces {
+                tokio::time::sleep(STALL * 3 / 4).await;
+                drop(piece);
+            }
+            Instant::now()
+        };
+        let silence = async { (under_way.silence(IDLE, STALL).await, Instant::now()) };
+        let (last, (silence, ended)) = tokio::join!(written, silence);
+        assert_eq!(silence, Silence::Idle);
+        assert!(ended - last >= IDLE - STALL, "{:?}", ended - last);
     }
 
     /// However many requests come and go between two looks, only those under way are remembered.

@@ -87,8 +87,8 @@ enum Kept {
 impl Line {
     /// The line, made by `make` unless it is kept. Two watchers at one moment may both make it; it is the same.
     pub fn or_make(&self, make: impl FnOnce() -> Vec<u8>) -> Bytes {
-        if let Some(kept) = self.kept() {
-            return kept;
+        if let Kept::Line(kept) = &*self.0.lock() {
+            return kept.clone();
         }
         let mut made = make();
         if made.len() > LINE_KEPT_BYTES_MAX {
@@ -101,14 +101,6 @@ impl Line {
             *kept = Kept::Line(made.clone());
         }
         made
-    }
-
-    /// The line, if it is kept.
-    pub fn kept(&self) -> Option<Bytes> {
-        match &*self.0.lock() {
-            Kept::Line(kept) => Some(kept.clone()),
-            Kept::NotYet | Kept::NoMore => None,
-        }
     }
 
     fn forget(&self) {

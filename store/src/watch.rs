@@ -80,11 +80,6 @@ impl Change {
     pub fn line(&self, make: impl FnOnce(&Change) -> Vec<u8>) -> bytes::Bytes {
         self.shared.line.or_make(|| make(self))
     }
-
-    /// The line that was made of it, if it is kept.
-    pub fn kept_line(&self) -> Option<bytes::Bytes> {
-        self.shared.line.kept()
-    }
 }
 
 /// What a watcher is given: all changes of one or more whole revisions, in order.

@@ -18,7 +18,7 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// `GET /metrics`.
 pub(crate) async fn show(State(state): State<ApiState>) -> Response {
     let gathering = state.clone();
-    match state.blocking(move || gather(&gathering)).await {
+    match state.read_little(move || gather(&gathering)).await {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(failure) => Problem::from(failure).into_response(),
     }

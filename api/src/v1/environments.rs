@@ -159,7 +159,7 @@ pub(super) async fn with_summary(
     environment: EnvironmentRecord,
 ) -> Result<(EnvironmentRecord, EnvironmentSummary), PlainError> {
     let daemons = state.daemons();
-    let counted = state.blocking(move || {
+    let counted = state.read_little(move || {
         let summary = daemons.summary(&view, &environment).map_err(ReadFailure::from)?;
         Ok((environment, summary))
     });

@@ -232,7 +232,9 @@ async fn answer(
     let revision = view.revision();
     let tag = entity_tag(environment.mod_revision);
     let daemons = state.daemons();
-    let model = state.blocking(move || model_of(&view, &*daemons, environment)).await?;
+    let model = state
+        .read_little(move || model_of(&view, &*daemons, environment))
+        .await?;
     let mut response = json(status, revision, &model);
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)

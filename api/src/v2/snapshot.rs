@@ -32,7 +32,9 @@ pub(super) async fn save(State(state): State<ApiState>, uri: Uri) -> Result<Resp
     })?;
     state.barrier(reading).await?;
     let backups = state.backups();
-    let backup = state.blocking(move || Ok(backups.begin()?)).await?;
+    // The place goes along: a backup that has begun to be made is made to its end, whether or not its request is still there.
+    let begun = state.read_little(move || Ok((backups.begin()?, place)));
+    let (backup, place) = begun.await?;
     let headers = [
         (header::CONTENT_TYPE, OCTETS),
         (header::CONTENT_LENGTH, HeaderValue::from(backup.length())),

@@ -95,21 +95,22 @@ async fn next_lines(mut writer: LineWriter) -> (LineWriter, StreamStep) {
     (writer, StreamStep { bytes, broken })
 }
 
-/// What all watchers are told of these changes, each a line. One alone, as it mostly is, is sent to all of them from the same memory.
+/// What all watchers are told of these changes, each a line that is made once. One alone, as it mostly is, is sent to all of them from the same
+/// memory.
 fn lines(changes: &[Change]) -> Bytes {
-    if let [change] = changes {
-        return change.line(|change| {
+    let line = |change: &Change| {
+        change.line(|change| {
             let mut line = Vec::new();
             push_change(&mut line, change);
             line
-        });
+        })
+    };
+    if let [change] = changes {
+        return line(change);
     }
     let mut lines = Vec::new();
     for change in changes {
-        match change.kept_line() {
-            Some(line) => lines.extend_from_slice(&line),
-            None => push_change(&mut lines, change),
-        }
+        lines.extend_from_slice(&line(change));
     }
     lines.into()
 }
