@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::FutureExt;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -18,6 +19,8 @@ use crate::observe::eventually;
 const ABOVE_BYTES: [u64; 4] = [4 << 20, 12 << 20, 32 << 20, 64 << 20];
 /// So much of the limit is left to it, bytes; a file in memory takes the rest.
 const LEFT_BYTES: u64 = 128 << 10;
+/// What the process gives back meanwhile is taken away as well, so often: one that has just started holds more than it needs.
+const LOOKS: Duration = Duration::from_millis(500);
 /// Where a container has its memory file system.
 const BALLAST: &str = "/tmp/blox-ballast";
 /// How long Docker may take to give a limit back: it does not while it starts a container again.
@@ -71,14 +74,21 @@ pub(super) async fn limit(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect
     act.begins(&held.positions);
     let nodes = || held.positions.iter().copied().zip(&containers);
     let squeezed = nodes().map(|(position, container)| squeeze(cluster, position, container));
-    let squeezed = futures::future::join_all(squeezed).await;
-    act.hold().await;
+    let mut squeezed = futures::future::join_all(squeezed).await;
+    let pressed = nodes().zip(&mut squeezed).filter_map(|((_, container), squeezed)| {
+        let squeezed = squeezed.as_mut().ok()?;
+        Some(squeezed.press(cluster, container))
+    });
+    tokio::select! {
+        () = act.hold() => {}
+        never = futures::future::join_all(pressed.collect::<Vec<_>>()).then(|_| std::future::pending()) => match never {},
+    }
     let mut seen: Vec<Seen> = Vec::new();
     for ((position, container), squeezed) in nodes().zip(squeezed) {
         seen.push(match squeezed {
-            Ok((before, told)) => hit(cluster, position, container, before)
+            Ok(squeezed) => hit(cluster, position, container, squeezed.before)
                 .await
-                .map(|hit| format!("{told}; {hit}")),
+                .map(|hit| format!("{}; {hit}", squeezed.told)),
             Err(instead) => Err(format!("{}: {instead}", cluster.name(position))),
         });
     }
@@ -95,25 +105,57 @@ pub(super) async fn limit(cluster: &Cluster, act: &mut Act<'_>) -> Result<Effect
     Ok(Effect::of_all(seen))
 }
 
-/// What it held before, and how little it has now; or why it has as much as before.
-async fn squeeze(cluster: &Cluster, position: usize, container: &Container) -> Result<(Usage, String), String> {
+/// A node that has little memory.
+struct Squeezed {
+    /// What it held before.
+    before: Usage,
+    /// What it may hold, and how much of that is taken away, bytes.
+    limit: u64,
+    ballast: u64,
+    told: String,
+}
+
+impl Squeezed {
+    /// Takes away what it gives back, until it has hit the limit or is gone.
+    async fn press(&mut self, cluster: &Cluster, container: &Container) {
+        loop {
+            tokio::time::sleep(LOOKS).await;
+            let Some(now) = usage(container.pid).filter(|now| now.hits == self.before.hits) else {
+                return;
+            };
+            let ballast = self.limit.saturating_sub(now.used_bytes + LEFT_BYTES);
+            if ballast > self.ballast {
+                fill(cluster, container, ballast - self.ballast).await;
+                self.ballast = ballast;
+            }
+        }
+    }
+}
+
+/// Takes so many bytes more; whether there was as much to be had. The kernel may end this, or the node, or both.
+async fn fill(cluster: &Cluster, container: &Container, bytes: u64) -> bool {
+    let fill = format!("head -c {bytes} /dev/zero >> {BALLAST}");
+    cluster.compose.shell(container, None, &fill, &[]).await.is_ok()
+}
+
+/// It has little; or why it has as much as before.
+async fn squeeze(cluster: &Cluster, position: usize, container: &Container) -> Result<Squeezed, String> {
     let before = usage(container.pid).ok_or("what it holds cannot be read")?;
     let limit = cluster.limits.lower(cluster, container, before.used_bytes).await;
     let limit = limit.map_err(|error| error.to_string())?;
     let ballast = limit.saturating_sub(before.used_bytes + LEFT_BYTES);
-    let fill = format!("head -c {ballast} /dev/zero > {BALLAST}");
-    // The kernel may end this, or the node, or both.
-    let filled = cluster.compose.shell(container, None, &fill, &[]).await;
-    let but = if filled.is_ok() {
-        ""
-    } else {
-        ", which was not all to be had"
+    let but = match fill(cluster, container, ballast).await {
+        true => "",
+        false => ", which was not all to be had",
     };
-    let (limit, ballast, name) = (limit >> 20, ballast >> 20, cluster.name(position));
-    Ok((
+    let name = cluster.name(position);
+    let (limit_mib, ballast_mib) = (limit >> 20, ballast >> 20);
+    Ok(Squeezed {
         before,
-        format!("{name} limited to {limit} MiB, {ballast} MiB of them taken away{but}"),
-    ))
+        limit,
+        ballast,
+        told: format!("{name} limited to {limit_mib} MiB, {ballast_mib} MiB of them taken away{but}"),
+    })
 }
 
 /// Whether it came up against its limit.
