@@ -101,6 +101,18 @@ impl Simulator {
         daemons::count(&state, &counts).map_err(SimulatorError)
     }
 
+    /// Waits until each eligible instance runs exactly one.
+    pub async fn served(&self, within: Duration) -> Result<Daemons, NotInTime> {
+        eventually("a daemon on every instance", within, || async {
+            let found = self.daemons().await.map_err(|error| error.to_string())?;
+            match found.served == found.eligible {
+                true => Ok(found),
+                false => Err(format!("ECS counts {found:?}")),
+            }
+        })
+        .await
+    }
+
     /// Maxima count from here.
     pub async fn count_anew(&self) -> Result<(), SimulatorError> {
         self.post("/counts/reset", &json!({})).await?;

@@ -13,6 +13,9 @@ use super::process::{Seen, stood_still, struck_dead};
 use super::{Cluster, Effect, NemesisError};
 use crate::observe::eventually;
 
+/// What became of launches that a fallen leader never made is known after 80 s; until then a roll-out may be at its limit of instances without a
+/// daemon, and starts none.
+const LAUNCHES_KNOWN: Duration = Duration::from_secs(100);
 /// How long the simulator is to wait for one before it answers: less than a question to it may take.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// After how long it is asked again where only calls of before are held.
@@ -75,7 +78,7 @@ async fn catch(cluster: &Cluster, then: &str) -> Result<Option<Caught>, NemesisE
     // Before those of the daemon workload, which may have a rule for each of the next calls.
     let rule = json!({"operation": "StartTask", "action": "hold", "calls": 1, "hold_ms": HELD_MS, "then": then, "first": true});
     // All tries together.
-    let (began, within) = (Instant::now(), cluster.whole / 2);
+    let (began, within) = (Instant::now(), LAUNCHES_KNOWN.max(cluster.whole / 2));
     while began.elapsed() < within {
         let Some(leader) = cluster.leads().await else {
             continue;

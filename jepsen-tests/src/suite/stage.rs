@@ -24,7 +24,7 @@ use crate::screen::Screen;
 use crate::simulator::{Simulator, SimulatorError};
 use crate::workload::http::{Ask, Http};
 use crate::workload::ingest::versions;
-use crate::workload::{Ecs, Pace, Site, Work, Worker, WorkloadError, shares};
+use crate::workload::{Ecs, Pace, Site, Work, Worker, Workload, WorkloadError, shares};
 
 /// How long the cluster may take to be whole, after whatever was done to it.
 const WHOLE: Duration = Duration::from_secs(60);
@@ -38,6 +38,8 @@ const LIVE_WRITES: usize = 100;
 const LIVE: Duration = Duration::from_secs(10);
 /// How long one of them may take.
 const LIVE_WRITE: Duration = Duration::from_secs(2);
+/// An instance has its daemon after so long, also where what became of its last launch must be found out.
+const SERVED: Duration = Duration::from_secs(100);
 /// What everybody holds in the end is kept so often where ECS sends an event meanwhile: an agent that comes back does so late.
 const ENDS_MAX: usize = 3;
 
@@ -234,6 +236,10 @@ impl<'plan> Stage<'plan> {
 
     /// What everybody holds in the end.
     async fn keep_end(&self, of_ecs: bool) -> Result<Kept, Broken> {
+        if self.plan.workloads.contains(&Workload::Daemon) {
+            // An agent may have come back since the last roll-out. Who is not served in time is judged.
+            let _ = self.site.simulator.served(SERVED * self.site.patience).await;
+        }
         let sent = match of_ecs {
             true => self.cluster.ecs.still(self.cluster.whole).await?,
             false => 0,
