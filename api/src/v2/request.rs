@@ -11,6 +11,8 @@ use crate::answer::AnswerRevision;
 use crate::problem::{Problem, ProblemKind};
 use crate::request_body::BodyError;
 
+/// An answer may hold so much more than it needs, bytes: it grew by doubling.
+const SPARE_BYTES_MAX: usize = 16 << 10;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The decoded rest of the path after a route's prefix, any bytes.
@@ -28,6 +30,10 @@ pub(super) fn path_text(uri: &Uri, prefix: &str) -> Result<String, Problem> {
 pub(super) fn json<T: Serialize>(status: StatusCode, revision: Revision, value: &T) -> Response {
     let mut line = serde_json::to_vec(value).expect("models have text keys and finite numbers");
     line.push(b'\n');
+    // What was only set aside is given back: a slow reader may have it for a while.
+    if line.capacity() - line.len() > SPARE_BYTES_MAX {
+        line.shrink_to_fit();
+    }
     json_body(status, revision, Body::from(line))
 }
 
