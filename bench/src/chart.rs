@@ -72,20 +72,20 @@ pub fn latency_against_load(figures: &[Figure]) -> Option<Chart> {
     })
 }
 
-/// The median of one client against the number of keys.
-pub fn growth(points: &[Point]) -> Option<Chart> {
+/// The median of one client against how many keys, or tasks, there are.
+pub fn growth(points: &[Point], title: &'static str, things: &'static str) -> Option<Chart> {
     let mut lines: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
     for point in points {
         let name = format!("{} {}", point.side.name(), point.what);
-        lines.entry(name).or_default().push((point.keys as f64, point.p50_ms));
+        lines.entry(name).or_default().push((point.count as f64, point.p50_ms));
     }
     let series: Vec<Series> = lines
         .into_iter()
         .map(|(name, points)| Series { name, points })
         .collect();
     (!series.is_empty()).then_some(Chart {
-        title: "One client, by the number of keys",
-        x: "keys",
+        title,
+        x: things,
         y: "median, milliseconds",
         series,
     })
@@ -174,6 +174,6 @@ mod tests {
             assert!(svg.contains(name), "{svg}");
         }
         assert_eq!(latency_against_load(&figures[3..]), None);
-        assert_eq!(growth(&[]), None);
+        assert_eq!(growth(&[], "", ""), None);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::client::{CallError, KeyClient, Reading};
 use crate::process::{Usage, own_cpu};
-use crate::server::{AnyClient, Server, ServerError};
+use crate::server::{LeanClient, Server, ServerError};
 
 /// The longest latency that is told apart, microseconds.
 const LATENCY_MICROS_MAX: u64 = 60_000_000;
@@ -159,7 +159,7 @@ pub async fn run(server: &Server, load: &Load) -> Result<Window, LoadError> {
         Work::Get(_) => 0,
     };
     let value = value(bytes, &mut SmallRng::seed_from_u64(load.seed));
-    let ask = async move |client: &mut AnyClient, random: &mut SmallRng| {
+    let ask = async move |client: &mut LeanClient, random: &mut SmallRng| {
         let key = key(random.random_range(keys.clone()));
         match work {
             Work::Put { .. } => client.put(&key, &value).await,

@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use blox_bench::figure::Figure;
 use blox_bench::floor::Floor;
 use blox_bench::load::Times;
-use blox_bench::rows::{Extent, Settings, Sides, budget, failover, fleet, growth, keys, memory, watches};
+use blox_bench::rows::{
+    Extent, Settings, Sides, budget, failover, fleet, growth, growth_of_tasks, keys, memory, snapshot, steady, watches,
+};
 use blox_bench::server::{BloxOptions, Server};
 use blox_bench::summary::{Run, floor_json, floor_lines, table, to_json};
 use blox_bench::{chart, floor};
@@ -45,6 +47,9 @@ struct Arguments {
     /// What counts of a round, seconds; half a second before it does not. Quick: 2, full: 5.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
+    /// How long `steady` goes on, minutes.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1_440))]
+    minutes: u32,
     /// Of keys, values and fleets.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -80,8 +85,12 @@ enum Family {
     Failover,
     /// ECS: events, lists, reads. Needs `keys`, by which Blox 0.3's figures are brought to this machine.
     Fleet,
-    /// A million keys (full only, unless it is asked for).
+    /// A million keys, and many tasks (full only, unless it is asked for).
     Growth,
+    /// A snapshot of 1 GiB while one client writes (full only, unless it is asked for).
+    Snapshot,
+    /// Full load for `--minutes`, and whether anybody is elected meanwhile (only where it is asked for).
+    Steady,
 }
 
 fn main() -> ExitCode {
@@ -177,9 +186,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Measured {
     figures: Vec<Figure>,
-    points: Vec<growth::Point>,
+    /// Of the growth of keys.
+    of_keys: Vec<growth::Point>,
+    /// Of the growth of tasks.
+    of_tasks: Vec<growth::Point>,
 }
 
+/// All that are wanted.
 async fn rows(
     arguments: &Arguments,
     settings: &Settings,
@@ -187,9 +200,20 @@ async fn rows(
     measured: &mut Measured,
     began: Instant,
 ) -> anyhow::Result<()> {
+    rows_in_turn(arguments, settings, floor, &mut measured.figures, began).await?;
+    rows_of_new_clusters(arguments, settings, measured, began).await
+}
+
+/// Of the two clusters that stand beside each other.
+async fn rows_in_turn(
+    arguments: &Arguments,
+    settings: &Settings,
+    floor: &Floor,
+    figures: &mut Vec<Figure>,
+    began: Instant,
+) -> anyhow::Result<()> {
     let wants = |family: Family| arguments.wants(family);
-    let title = |text: &str| println!("\n{text} ({:.0} s)", began.elapsed().as_secs_f64());
-    let Measured { figures, points } = measured;
+    let title = |text: &str| say_title(text, began);
     if [Family::Keys, Family::Budget, Family::Watches, Family::Failover]
         .into_iter()
         .any(wants)
@@ -216,6 +240,23 @@ async fn rows(
             figures.extend(failover::measure(&mut sides, settings).await?);
         }
     }
+    Ok(())
+}
+
+/// Of clusters that are started for them.
+async fn rows_of_new_clusters(
+    arguments: &Arguments,
+    settings: &Settings,
+    measured: &mut Measured,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let wants = |family: Family| arguments.wants(family);
+    let title = |text: &str| say_title(text, began);
+    let Measured {
+        figures,
+        of_keys,
+        of_tasks,
+    } = measured;
     if wants(Family::Memory) {
         title("memory");
         figures.extend(memory::measure(settings).await?);
@@ -233,9 +274,25 @@ async fn rows(
         title("growth");
         let (grown, medians) = growth::measure(settings).await?;
         figures.extend(grown);
-        *points = medians;
+        *of_keys = medians;
+        title("growth of tasks");
+        let (grown, medians) = growth_of_tasks::measure(settings).await?;
+        figures.extend(grown);
+        *of_tasks = medians;
+    }
+    if wants(Family::Snapshot) {
+        title("a snapshot while writing");
+        figures.extend(snapshot::measure(settings).await?);
+    }
+    if wants(Family::Steady) {
+        title("full load for long");
+        figures.extend(steady::measure(settings, arguments.minutes).await?);
     }
     Ok(())
+}
+
+fn say_title(text: &str, began: Instant) {
+    println!("\n{text} ({:.0} s)", began.elapsed().as_secs_f64());
 }
 
 impl Measured {
@@ -247,7 +304,14 @@ impl Measured {
         write(&path("table.md"), &text)?;
         for (name, chart) in [
             ("latency.svg", chart::latency_against_load(&self.figures)),
-            ("growth.svg", chart::growth(&self.points)),
+            (
+                "growth.svg",
+                chart::growth(&self.of_keys, "One client, by the number of keys", "keys"),
+            ),
+            (
+                "growth-of-tasks.svg",
+                chart::growth(&self.of_tasks, "One client, by the number of tasks", "tasks"),
+            ),
         ] {
             if let Some(chart) = chart {
                 let svg = chart.svg().map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
@@ -270,7 +334,11 @@ impl Arguments {
     fn wants(&self, family: Family) -> bool {
         match &self.rows {
             Some(rows) => rows.contains(&family),
-            None => family != Family::Growth || self.extent() == Extent::Full,
+            None => match family {
+                Family::Steady => false,
+                Family::Growth | Family::Snapshot => self.extent() == Extent::Full,
+                _ => true,
+            },
         }
     }
 }

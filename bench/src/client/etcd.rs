@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
 
 use super::{CallError, KeyClient, Reading};
 use crate::protocol::kv_client::KvClient;
 use crate::protocol::maintenance_client::MaintenanceClient;
-use crate::protocol::watch_client::WatchClient;
-use crate::protocol::watch_request::RequestUnion;
-use crate::protocol::{PutRequest, RangeRequest, StatusRequest, WatchCreateRequest, WatchRequest, WatchResponse};
+use crate::protocol::{PutRequest, RangeRequest, SnapshotRequest, StatusRequest};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// What a member may send of a snapshot ahead of what is read, bytes: the usual 64 KiB are two pieces of it, and would be the limit.
+const SNAPSHOT_WINDOW_BYTES: u32 = 4 << 20;
 /// Answers of whole lists.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
@@ -36,31 +34,10 @@ pub struct EtcdStatus {
     pub leader: u64,
 }
 
-/// Keys that begin so, as etcd wants them said.
-#[derive(Clone, Debug)]
-pub struct KeyPrefix {
-    first: Bytes,
-    end: Bytes,
-}
-
-/// Changes of keys, as they come.
-#[derive(Debug)]
-pub struct EtcdWatch {
-    answers: Streaming<WatchResponse>,
-    /// While it is there, the watch goes on.
-    _requests: mpsc::Sender<WatchRequest>,
-}
-
 impl EtcdClient {
     /// Connects to `host:port`.
     pub async fn connect(address: &str) -> Result<EtcdClient, CallError> {
-        let not_connected = |error: tonic::transport::Error| CallError::NotConnected {
-            address: address.to_owned(),
-            why: error.to_string(),
-        };
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(not_connected)?;
-        let endpoint = endpoint.tcp_nodelay(true).connect_timeout(CONNECT);
-        let channel = endpoint.connect().await.map_err(not_connected)?;
+        let channel = connected(address, |endpoint| endpoint).await?;
         let keys = KvClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         Ok(EtcdClient { channel, keys })
     }
@@ -77,55 +54,6 @@ impl EtcdClient {
             member: answer.header.unwrap_or_default().member_id,
             leader: answer.leader,
         })
-    }
-
-    /// A watch of its own on this connection; it has begun when this returns.
-    pub async fn watch(&self, prefix: &KeyPrefix) -> Result<EtcdWatch, CallError> {
-        let (sender, requests) = mpsc::channel(1);
-        let create = RequestUnion::CreateRequest(WatchCreateRequest {
-            key: prefix.first.clone(),
-            range_end: prefix.end.clone(),
-            start_revision: 0,
-        });
-        let request = WatchRequest {
-            request_union: Some(create),
-        };
-        // It has room for one, and is empty.
-        let _ = sender.send(request).await;
-        let mut client = WatchClient::new(self.channel.clone());
-        let answers = client.watch(ReceiverStream::new(requests)).await.map_err(refused)?;
-        let mut watch = EtcdWatch {
-            answers: answers.into_inner(),
-            _requests: sender,
-        };
-        let first = watch.next().await?;
-        if first.created && !first.canceled {
-            return Ok(watch);
-        }
-        Err(CallError::Refused(format!("a watch is answered with {first:?}")))
-    }
-}
-
-impl EtcdWatch {
-    /// What came next.
-    pub async fn next(&mut self) -> Result<WatchResponse, CallError> {
-        let answer = self.answers.message().await.map_err(refused)?;
-        answer.ok_or_else(|| CallError::Lost("the watch ended".to_owned()))
-    }
-}
-
-impl KeyPrefix {
-    /// Every key that begins with this text, which must not be empty.
-    pub fn new(text: &str) -> KeyPrefix {
-        let mut end = text.as_bytes().to_vec();
-        if let Some(last) = end.last_mut() {
-            // Text is UTF-8: no byte of it is the last there is.
-            *last += 1;
-        }
-        KeyPrefix {
-            first: Bytes::copy_from_slice(text.as_bytes()),
-            end: end.into(),
-        }
     }
 }
 
@@ -151,6 +79,37 @@ impl KeyClient for EtcdClient {
             _ => Err(CallError::Refused(format!("there is no key {key}"))),
         }
     }
+}
+
+/// Receives a snapshot of a member's whole state, on a connection of its own, piece by piece, never held whole; bytes.
+pub async fn count_snapshot(address: &str) -> Result<u64, CallError> {
+    let widened = |endpoint: Endpoint| {
+        endpoint
+            .initial_stream_window_size(SNAPSHOT_WINDOW_BYTES)
+            .initial_connection_window_size(SNAPSHOT_WINDOW_BYTES)
+    };
+    let mut maintenance = MaintenanceClient::new(connected(address, widened).await?);
+    let answer = maintenance.snapshot(SnapshotRequest {}).await.map_err(refused)?;
+    let (mut pieces, mut bytes, mut remaining) = (answer.into_inner(), 0, None);
+    while let Some(piece) = pieces.message().await.map_err(refused)? {
+        bytes += piece.blob.len() as u64;
+        remaining = Some(piece.remaining_bytes);
+    }
+    match remaining {
+        Some(0) => Ok(bytes),
+        Some(more) => Err(CallError::Lost(format!("the snapshot ended {more} bytes too early"))),
+        None => Err(CallError::Lost("the snapshot is empty".to_owned())),
+    }
+}
+
+async fn connected(address: &str, with: impl FnOnce(Endpoint) -> Endpoint) -> Result<Channel, CallError> {
+    let not_connected = |error: tonic::transport::Error| CallError::NotConnected {
+        address: address.to_owned(),
+        why: error.to_string(),
+    };
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(not_connected)?;
+    let endpoint = endpoint.tcp_nodelay(true).connect_timeout(CONNECT);
+    with(endpoint).connect().await.map_err(not_connected)
 }
 
 fn refused(status: Status) -> CallError {

@@ -1,15 +1,14 @@
-//! HTTP/1.1 on a kept connection; for streams also HTTP/2, of which many share one.
+//! HTTP/1.1 on a kept connection, by the library that users have.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::client::conn::http2;
 use hyper::header::HOST;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -25,13 +24,6 @@ const SAID_BYTES_MAX: usize = 300;
 pub struct HttpClient {
     address: String,
     sender: SendRequest<Full<Bytes>>,
-}
-
-/// One connection to one node, for many answers at once.
-#[derive(Clone, Debug)]
-pub struct MultiplexedClient {
-    address: String,
-    sender: http2::SendRequest<Empty<Bytes>>,
 }
 
 /// An answer without an end, line by line.
@@ -99,35 +91,7 @@ impl HttpClient {
     }
 }
 
-impl MultiplexedClient {
-    /// Connects to `host:port`.
-    pub async fn connect(address: &str) -> Result<MultiplexedClient, CallError> {
-        let stream = TokioIo::new(connected(address).await?);
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
-            .await
-            .map_err(|error| not_connected(address, error))?;
-        tokio::task::spawn_local(connection);
-        Ok(MultiplexedClient {
-            address: address.to_owned(),
-            sender,
-        })
-    }
-
-    /// A GET whose answer goes on for ever.
-    pub async fn stream(&self, path: &str) -> Result<HttpStream, CallError> {
-        let mut sender = self.sender.clone();
-        let ready = sender.ready().await;
-        ready.map_err(|error| not_connected(&self.address, error))?;
-        let request = Request::builder()
-            .uri(format!("http://{}{path}", self.address))
-            .body(Empty::new())
-            .map_err(|error| CallError::Lost(error.to_string()))?;
-        let answer = sender.send_request(request).await.map_err(lost)?;
-        Ok(HttpStream::of(successful(path, answer).await?))
-    }
-}
-
-async fn connected(address: &str) -> Result<TcpStream, CallError> {
+pub(super) async fn connected(address: &str) -> Result<TcpStream, CallError> {
     let stream = timeout(CONNECT, TcpStream::connect(address)).await;
     let stream = stream.map_err(|_| not_connected(address, format!("not within {CONNECT:?}")))?;
     let stream = stream.map_err(|error| not_connected(address, error))?;
@@ -150,8 +114,13 @@ async fn successful(path: &str, answer: Response<Incoming>) -> Result<Response<I
         return Ok(answer);
     }
     let body = answer.into_body().collect().await.map_err(lost)?.to_bytes();
-    let said = String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]).into_owned();
-    Err(CallError::Refused(format!("{path}: {status} {said}")))
+    Err(CallError::Refused(said(path, status.as_u16(), &body)))
+}
+
+/// An answer that is no success, in words.
+pub(super) fn said(path: &str, status: u16, body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]);
+    format!("{path}: {status} {body}")
 }
 
 impl HttpStream {

@@ -1,14 +1,20 @@
-//! Clients as light as can be, so that the servers are the limit: one connection each, one request at a time, nothing looked at but success.
+//! Clients of both sides. Loads and watches take lean ones, so that the servers are the limit: one connection each, one request at a time, nothing
+//! looked at but success. Whatever is asked beside that, and by writers whose servers come and go, takes those that users have.
 
 mod etcd;
+pub mod frames;
 mod http;
+pub mod lean_etcd;
+mod lean_http;
 
 use std::future::Future;
 
 use bytes::Bytes;
 
-pub use etcd::{EtcdClient, EtcdStatus, EtcdWatch, KeyPrefix};
-pub use http::{HttpClient, HttpStream, MultiplexedClient, get_once};
+pub use etcd::{EtcdClient, EtcdStatus, count_snapshot};
+pub use http::{HttpClient, HttpStream, get_once};
+pub use lean_etcd::LeanEtcdClient;
+pub use lean_http::LeanHttpClient;
 
 /// How much a read asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

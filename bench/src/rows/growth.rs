@@ -1,5 +1,7 @@
 //! What more keys cost: one client's latency with a thousand keys and with a million, the start of a cluster that has them.
 
+use std::ops::Range;
+
 use tokio::time::Instant;
 
 use super::keys::{FILLERS, VALUE_BYTES};
@@ -12,7 +14,7 @@ use crate::server::{BloxOptions, MEMBERS, Server, Side};
 /// Keys of each step.
 const STEPS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// The last step's latency is at most so many times the first one's.
-const FLAT: f64 = 1.5;
+pub(super) const FLAT: f64 = 1.5;
 /// What is asked at each step.
 const ASKED: [(&str, Work); 3] = [
     ("put", Work::Put { bytes: VALUE_BYTES }),
@@ -20,15 +22,15 @@ const ASKED: [(&str, Work); 3] = [
     ("get local", Work::Get(Reading::Local)),
 ];
 
-/// A point of a chart: what was asked, keys, and the median of both sides, milliseconds.
+/// A point of a chart: what was asked, of whom, with how much, and the median.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// What was asked.
     pub what: &'static str,
     /// Of whom.
     pub side: Side,
-    /// Keys there were.
-    pub keys: u64,
+    /// Keys, or tasks, there were.
+    pub count: u64,
     /// The median, milliseconds.
     pub p50_ms: f64,
 }
@@ -65,7 +67,7 @@ pub async fn measure(settings: &Settings) -> Result<(Vec<Figure>, Vec<Point>), R
                 points.push(Point {
                     what,
                     side,
-                    keys,
+                    count: keys,
                     p50_ms,
                 });
             }
@@ -87,26 +89,30 @@ pub async fn measure(settings: &Settings) -> Result<(Vec<Figure>, Vec<Point>), R
     Ok((figures, points))
 }
 
-/// How many times as long the last step takes as the first.
+/// One for each thing asked.
 fn grown(points: &[Point]) -> Vec<Figure> {
-    let of = |what: &str, side: Side, keys: u64| {
-        let found = points
-            .iter()
-            .find(|point| point.what == what && point.side == side && point.keys == keys);
-        found.map(|point| point.p50_ms)
-    };
     let [first, .., last] = STEPS;
-    let figure = |(what, _): (&'static str, Work)| {
-        let mut figure = Figure::new(format!("{what}: p50 with {last} keys over that with {first}"), "x");
-        figure.goals = vec![Goal::AtMost(FLAT)];
-        for side in [Side::Ours, Side::Peer] {
-            if let (Some(first), Some(last)) = (of(what, side, first), of(what, side, last)) {
-                add(&mut figure, side, last / first);
-            }
-        }
-        figure
+    let figure = |(what, _): (&'static str, Work)| Figure {
+        goals: vec![Goal::AtMost(FLAT)],
+        ..times_as_long(points, what, "keys", first..last)
     };
     ASKED.map(figure).to_vec()
+}
+
+/// How many times as long the last step takes as the first, of each side by itself.
+pub(super) fn times_as_long(points: &[Point], what: &str, things: &str, steps: Range<u64>) -> Figure {
+    let (first, last) = (steps.start, steps.end);
+    let of = |side: Side, count: u64| {
+        let mut those = points.iter().filter(|point| point.what == what && point.side == side);
+        those.find(|point| point.count == count).map(|point| point.p50_ms)
+    };
+    let mut figure = Figure::new(format!("{what}: p50 with {last} {things} over that with {first}"), "x");
+    for side in [Side::Ours, Side::Peer] {
+        if let (Some(first), Some(last)) = (of(side, first), of(side, last)) {
+            add(&mut figure, side, last / first);
+        }
+    }
+    figure
 }
 
 #[cfg(test)]
@@ -116,10 +122,10 @@ mod tests {
     /// Growth is the last step over the first, of each side by itself.
     #[test]
     fn growth_is_last_over_first() {
-        let point = |side, keys, p50_ms| Point {
+        let point = |side, count, p50_ms| Point {
             what: "put",
             side,
-            keys,
+            count,
             p50_ms,
         };
         let points = [

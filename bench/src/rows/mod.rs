@@ -1,11 +1,15 @@
-//! What is measured, a family of rows a file. Each takes both sides in turn, round by round; `budget` is of ours alone.
+//! What is measured, a family of rows a file. Most take both sides in turn, round by round; `budget`, `steady` and what is of tasks are of ours alone.
 
 pub mod budget;
 pub mod failover;
 pub mod fleet;
 pub mod growth;
+pub mod growth_of_tasks;
 pub mod keys;
 pub mod memory;
+mod simulated;
+pub mod snapshot;
+pub mod steady;
 pub mod watches;
 
 use std::path::PathBuf;
@@ -79,6 +83,14 @@ pub enum RowError {
         what: &'static str,
         /// Why not.
         source: std::io::Error,
+    },
+    /// The simulator does not do what it is told.
+    #[error("{what} is answered by the simulator with {answer}")]
+    Simulator {
+        /// What it was told.
+        what: &'static str,
+        /// What it said.
+        answer: String,
     },
     /// Something that must come does not.
     #[error("{what} does not come within {within:?}: {seen}")]

@@ -1,18 +1,25 @@
 //! Watches: one writer at its own pace, many watchers over all members, each told of every write. From the write's beginning to each delivery.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
+use prost::Message as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::{RowError, Settings, Sides, add, counted, say, turns};
-use crate::client::{CallError, EtcdClient, EtcdWatch, HttpStream, KeyClient, KeyPrefix, MultiplexedClient};
+use crate::client::frames::{Connection, Kind};
+use crate::client::lean_etcd::{PREFIX_BYTES, enclose, fields};
+use crate::client::{CallError, KeyClient};
 use crate::figure::{Figure, Goal};
 use crate::load::{latencies, note};
+use crate::process::own_cpu;
+use crate::protocol::watch_request::RequestUnion;
+use crate::protocol::{WatchCreateRequest, WatchRequest, WatchResponse};
 use crate::server::{Server, Side};
 
 /// Watchers of each row.
@@ -32,11 +39,15 @@ const VALUE: Bytes = Bytes::from_static(&[b'v'; 256]);
 /// What is watched begins so; a number of [`DIGITS`] digits follows.
 const KEY: &str = "watched-";
 const DIGITS: usize = 6;
+/// What our watches begin with.
+const BOOKMARK: &[u8] = br#""type":"BOOKMARK""#;
 
-/// What a watcher reads.
-enum Watcher {
-    Http(HttpStream),
-    Etcd(EtcdWatch),
+/// Watches that share a connection; each has begun.
+struct Watchers {
+    connection: Connection,
+    side: Side,
+    /// Of each stream, by its number: what came of a line or message that is not whole yet.
+    unfinished: HashMap<u32, Vec<u8>>,
 }
 
 /// What the writer and the watchers share.
@@ -55,12 +66,18 @@ pub async fn measure(sides: &Sides, settings: &Settings) -> Result<Vec<Figure>, 
         let name = counted(watchers, "watcher");
         let mut p50 = Figure::new(format!("watch, {name}: p50"), "ms");
         let mut p99 = Figure::new(format!("watch, {name}: p99"), "ms");
+        let mut servers_cpu = Figure::new(format!("watch, {name}: servers' CPU for a delivery"), "us");
+        let mut clients_cpu = Figure::new(format!("watch, {name}: client's CPU for a delivery"), "us");
         if watchers == WATCHERS[WATCHERS.len() - 1] {
             p50.goals = vec![Goal::TimesPeerAtMost(0.5)];
         }
         for (_, side) in turns(settings.rounds) {
             sides.other(side).until_quiet().await?;
-            let latency = deliveries(sides.side(side), watchers).await?;
+            let Deliveries {
+                latency,
+                servers,
+                clients,
+            } = deliveries(sides.side(side), watchers).await?;
             let ms = |quantile: f64| latency.value_at_quantile(quantile) as f64 / 1e3;
             say(&format!(
                 "  watch, {name:<37} {:<4} {:>9} deliveries  p50 {:>8.3} ms  p99 {:>8.3} ms",
@@ -71,13 +88,24 @@ pub async fn measure(sides: &Sides, settings: &Settings) -> Result<Vec<Figure>, 
             ));
             add(&mut p50, side, ms(0.5));
             add(&mut p99, side, ms(0.99));
+            let each_us = |cpu: Duration| cpu.as_secs_f64() * 1e6 / latency.len() as f64;
+            add(&mut servers_cpu, side, each_us(servers));
+            add(&mut clients_cpu, side, each_us(clients));
         }
-        figures.extend([p50, p99]);
+        figures.extend([p50, p99, servers_cpu, clients_cpu]);
     }
     Ok(figures)
 }
 
-async fn deliveries(server: &Server, watchers: usize) -> Result<Histogram<u64>, RowError> {
+/// What came of a round.
+struct Deliveries {
+    latency: Histogram<u64>,
+    /// CPU time of the members, and of the clients, for all that is in it.
+    servers: Duration,
+    clients: Duration,
+}
+
+async fn deliveries(server: &Server, watchers: usize) -> Result<Deliveries, RowError> {
     let seen = Rc::new(RefCell::new(Seen {
         began: Vec::new(),
         latency: latencies(),
@@ -85,15 +113,20 @@ async fn deliveries(server: &Server, watchers: usize) -> Result<Histogram<u64>, 
     }));
     let mut all = JoinSet::new();
     let leader = server.leader().await?;
-    for watcher in connect(server, leader, watchers).await? {
-        all.spawn_local(watch(watcher, Rc::clone(&seen)));
+    let begun = timeout(LAST_DELIVERY, connect(server, leader, watchers)).await;
+    for watchers in begun.map_err(|_| late("the beginning of each watch", "silence".to_owned()))?? {
+        all.spawn_local(watch(watchers, Rc::clone(&seen)));
     }
     let mut writer = server.client(leader).await?;
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = (Duration::ZERO, Duration::ZERO);
     let writes = WARM_WRITES + WRITES;
     for number in 0..writes {
         pace.tick().await;
+        if number == WARM_WRITES {
+            before = (server.usage()?.cpu, own_cpu()?);
+        }
         seen.borrow_mut().began.push(Instant::now());
         let key = format!("{KEY}{number:0DIGITS$}");
         let put = timeout(LAST_DELIVERY, writer.put(&key, &VALUE)).await;
@@ -115,11 +148,16 @@ async fn deliveries(server: &Server, watchers: usize) -> Result<Histogram<u64>, 
         return Err(late("each write at each watcher", seen));
     };
     ended?;
+    let (servers, clients) = (server.usage()?.cpu, own_cpu()?);
     all.shutdown().await;
     // What has closed many connections does not do so into the next round.
     sleep(PACE).await;
     let latency = seen.borrow().latency.clone();
-    Ok(latency)
+    Ok(Deliveries {
+        latency,
+        servers: servers.saturating_sub(before.0),
+        clients: clients.saturating_sub(before.1),
+    })
 }
 
 fn late(what: &'static str, seen: String) -> RowError {
@@ -131,64 +169,143 @@ fn late(what: &'static str, seen: String) -> RowError {
 }
 
 /// Watchers over all members in turn, the first on one that does not lead; each has begun.
-async fn connect(server: &Server, leader: usize, watchers: usize) -> Result<Vec<Watcher>, CallError> {
+async fn connect(server: &Server, leader: usize, watchers: usize) -> Result<Vec<Watchers>, CallError> {
     let addresses = server.addresses();
-    let mut all = Vec::with_capacity(watchers);
-    let mut shared: Vec<Option<Connection>> = vec![None; addresses.len()];
-    for number in 0..watchers {
-        let member = (leader + 1 + number) % addresses.len();
-        if (number / addresses.len()).is_multiple_of(WATCHES_A_CONNECTION) {
-            shared[member] = Some(Connection::open(server.side(), &addresses[member]).await?);
-        }
-        if let Some(connection) = &shared[member] {
-            all.push(connection.watch().await?);
+    let members = addresses.len();
+    let mut all = Vec::new();
+    for place in 0..members {
+        // As many as there are numbers below `watchers` that fall to this place.
+        let mut left = (watchers + members - 1 - place) / members;
+        while left > 0 {
+            let shared = left.min(WATCHES_A_CONNECTION);
+            let address = &addresses[(leader + 1 + place) % members];
+            all.push(Watchers::begin(server.side(), address, shared).await?);
+            left -= shared;
         }
     }
     Ok(all)
 }
 
-/// What watches share.
-#[derive(Clone)]
-enum Connection {
-    Http(MultiplexedClient),
-    Etcd(EtcdClient),
+impl Watchers {
+    /// So many on one connection.
+    async fn begin(side: Side, address: &str, watches: usize) -> Result<Watchers, CallError> {
+        let mut watchers = Watchers {
+            connection: Connection::open(address).await?,
+            side,
+            unfinished: HashMap::new(),
+        };
+        for _ in 0..watches {
+            let stream = match side {
+                Side::Ours => {
+                    let fields = [
+                        (":method", "GET"),
+                        (":scheme", "http"),
+                        (":authority", address),
+                        (":path", "/v2/watch?kinds=kv"),
+                    ];
+                    watchers.connection.request(&fields, &[], true).await?
+                }
+                Side::Peer => {
+                    let fields = fields(address, "/etcdserverpb.Watch/Watch");
+                    watchers.connection.request(&fields, &created(), false).await?
+                }
+            };
+            // The next one is begun once this one has: what comes says so.
+            watchers.unfinished.insert(stream, Vec::new());
+            let (begun, first) = watchers.next().await?;
+            if begun != stream || !says_begun(side, &first) {
+                let said = String::from_utf8_lossy(&first).into_owned();
+                return Err(CallError::Refused(format!("a watch is answered with {said:?}")));
+            }
+        }
+        Ok(watchers)
+    }
+
+    /// A stream's next whole lines or messages.
+    async fn next(&mut self) -> Result<(u32, Vec<u8>), CallError> {
+        loop {
+            let frame = self.connection.next().await?;
+            if frame.ends {
+                return Err(CallError::Lost("a watch ended".to_owned()));
+            }
+            if frame.kind != Kind::Data {
+                continue;
+            }
+            let unfinished = self.unfinished.entry(frame.stream).or_default();
+            unfinished.extend_from_slice(self.connection.payload(&frame));
+            let whole = match self.side {
+                Side::Ours => whole_lines(unfinished),
+                Side::Peer => whole_messages(unfinished),
+            };
+            if whole > 0 {
+                let rest = unfinished.split_off(whole);
+                return Ok((frame.stream, std::mem::replace(unfinished, rest)));
+            }
+        }
+    }
 }
 
-impl Connection {
-    async fn open(side: Side, address: &str) -> Result<Connection, CallError> {
-        Ok(match side {
-            Side::Ours => Connection::Http(MultiplexedClient::connect(address).await?),
-            Side::Peer => Connection::Etcd(EtcdClient::connect(address).await?),
-        })
+/// etcd's request for a watch of all keys that are written here.
+fn created() -> Vec<u8> {
+    let mut end = KEY.as_bytes().to_vec();
+    // The last byte of a prefix is no 0xff here.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
     }
+    let create = WatchCreateRequest {
+        key: Bytes::from_static(KEY.as_bytes()),
+        range_end: end.into(),
+        start_revision: 0,
+    };
+    let request = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
+    let mut bytes = Vec::new();
+    enclose(&request, &mut bytes);
+    bytes
+}
 
-    /// One more watch, which has begun.
-    async fn watch(&self) -> Result<Watcher, CallError> {
-        Ok(match self {
-            Connection::Http(client) => {
-                let mut stream = client.stream("/v2/watch?kinds=kv").await?;
-                // A bookmark: it watches.
-                stream.lines().await?;
-                Watcher::Http(stream)
-            }
-            Connection::Etcd(client) => Watcher::Etcd(client.watch(&KeyPrefix::new(KEY)).await?),
-        })
+/// Whether the first that came on a stream says that the watch has begun: a bookmark, or etcd's own word.
+fn says_begun(side: Side, first: &[u8]) -> bool {
+    match side {
+        Side::Ours => first.windows(BOOKMARK.len()).any(|window| window == BOOKMARK),
+        Side::Peer => {
+            let answer = first.get(PREFIX_BYTES..).map(WatchResponse::decode);
+            answer.is_some_and(|answer| answer.is_ok_and(|answer| answer.created && !answer.canceled))
+        }
     }
+}
+
+/// How much of it are whole lines, bytes.
+fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+/// How much of it are whole messages with their prefixes, bytes.
+fn whole_messages(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some([_, length @ ..]) = bytes[whole..].first_chunk::<PREFIX_BYTES>() {
+        let end = whole + PREFIX_BYTES + u32::from_be_bytes(*length) as usize;
+        if end > bytes.len() {
+            break;
+        }
+        whole = end;
+    }
+    whole
 }
 
 /// Reads until it cannot.
-async fn watch(mut watcher: Watcher, seen: Rc<RefCell<Seen>>) -> CallError {
+async fn watch(mut watchers: Watchers, seen: Rc<RefCell<Seen>>) -> CallError {
     loop {
-        let came = match &mut watcher {
-            Watcher::Http(stream) => stream.lines().await.map(|lines| keys_of(&lines)),
-            Watcher::Etcd(watch) => watch.next().await.map(|answer| {
-                let keys = answer.events.iter().filter_map(|event| event.kv.as_ref());
-                keys.filter_map(|pair| number_of(&pair.key)).collect()
-            }),
-        };
-        let now = Instant::now();
-        match came {
-            Ok(numbers) => seen.borrow_mut().note(&numbers, now),
+        match watchers.next().await {
+            Ok((_, came)) => {
+                let now = Instant::now();
+                let numbers = match watchers.side {
+                    Side::Ours => keys_of_lines(&came),
+                    Side::Peer => keys_of_messages(&came),
+                };
+                seen.borrow_mut().note(&numbers, now);
+            }
             Err(error) => return error,
         }
     }
@@ -208,7 +325,7 @@ impl Seen {
 }
 
 /// The numbers in the keys of lines of `/v2/watch`; nothing else is parsed.
-fn keys_of(lines: &[u8]) -> Vec<usize> {
+fn keys_of_lines(lines: &[u8]) -> Vec<usize> {
     let field = format!("\"key\":\"{KEY}");
     let lines = lines.split(|byte| *byte == b'\n');
     // The first one in a line; the object repeats it.
@@ -219,6 +336,13 @@ fn keys_of(lines: &[u8]) -> Vec<usize> {
         number_of(&line[at + field.len() - KEY.len()..])
     };
     lines.filter_map(key_of).collect()
+}
+
+/// The numbers in the keys of etcd's messages: each event has its key once, and no value holds it.
+fn keys_of_messages(messages: &[u8]) -> Vec<usize> {
+    let places = messages.windows(KEY.len()).enumerate();
+    let places = places.filter(|(_, window)| *window == KEY.as_bytes());
+    places.filter_map(|(at, _)| number_of(&messages[at..])).collect()
 }
 
 /// The number in a key that begins as those that are watched.
@@ -242,11 +366,26 @@ mod tests {
         let other = r#"{"type":"PUT","kind":"kv","key":"bench-000001"}"#;
         let bookmark = r#"{"type":"BOOKMARK","revision":10}"#;
         let lines = format!("{}\n{other}\n{bookmark}\n{}\n", put(7), put(12));
-        assert_eq!(keys_of(lines.as_bytes()), [7, 12]);
-        assert_eq!(keys_of(b""), Vec::<usize>::new());
+        assert_eq!(keys_of_lines(lines.as_bytes()), [7, 12]);
+        assert_eq!(keys_of_lines(b""), Vec::<usize>::new());
         assert_eq!(
             (number_of(b"watched-000042"), number_of(b"watched-4")),
             (Some(42), None)
         );
+    }
+
+    /// Lines and messages are taken once they are whole, several at once too; each event of a message counts.
+    #[test]
+    fn only_what_is_whole_is_taken() {
+        assert_eq!((whole_lines(b"a\nb\nc"), whole_lines(b"abc")), (4, 0));
+        let mut messages = created();
+        let first = messages.len();
+        messages.extend(created());
+        assert_eq!(whole_messages(&messages), 2 * first);
+        assert_eq!(whole_messages(&messages[..2 * first - 1]), first);
+        assert_eq!(whole_messages(&messages[..first - 1]), 0);
+        assert_eq!(keys_of_messages(b"..watched-000003vvv..watched-000021v"), [3, 21]);
+        assert!(says_begun(Side::Ours, b"{\"type\":\"BOOKMARK\",\"revision\":3}\n"));
+        assert!(!says_begun(Side::Ours, b"{\"error\":\"no\"}\n") && !says_begun(Side::Peer, b"none"));
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use blox::BloxOptions;
 
-use crate::client::{CallError, EtcdClient, HttpClient, KeyClient, Reading, get_once};
+use crate::client::{CallError, EtcdClient, HttpClient, KeyClient, LeanEtcdClient, LeanHttpClient, Reading, get_once};
 use crate::process::{Process, ProcessError, Usage};
 
 /// Members of each side.
@@ -53,7 +53,16 @@ struct Member {
     address: String,
 }
 
-/// A client of either side.
+/// A lean client of either side.
+#[derive(Debug)]
+pub enum LeanClient {
+    /// Of Blox.
+    Http(LeanHttpClient),
+    /// Of etcd.
+    Etcd(LeanEtcdClient),
+}
+
+/// A client of either side as users have it.
 #[derive(Debug)]
 pub enum AnyClient {
     /// Of Blox.
@@ -135,8 +144,8 @@ impl Server {
     }
 
     /// A new connection to a member.
-    pub async fn client(&self, member: usize) -> Result<AnyClient, CallError> {
-        AnyClient::connect(self.side, &self.members[member].address).await
+    pub async fn client(&self, member: usize) -> Result<LeanClient, CallError> {
+        LeanClient::connect(self.side, &self.members[member].address).await
     }
 
     /// Which member leads.
@@ -309,31 +318,39 @@ impl Server {
     }
 }
 
-impl AnyClient {
-    /// Connects to a member of a side.
-    pub async fn connect(side: Side, address: &str) -> Result<AnyClient, CallError> {
-        Ok(match side {
-            Side::Ours => AnyClient::Http(HttpClient::connect(address).await?),
-            Side::Peer => AnyClient::Etcd(EtcdClient::connect(address).await?),
-        })
-    }
+/// Both are as their sides': connected to a member, put and get.
+macro_rules! of_either_side {
+    ($client:ident, $http:ident, $etcd:ident) => {
+        impl $client {
+            /// Connects to a member of a side.
+            pub async fn connect(side: Side, address: &str) -> Result<$client, CallError> {
+                Ok(match side {
+                    Side::Ours => $client::Http($http::connect(address).await?),
+                    Side::Peer => $client::Etcd($etcd::connect(address).await?),
+                })
+            }
+        }
+
+        impl KeyClient for $client {
+            async fn put(&mut self, key: &str, value: &Bytes) -> Result<(), CallError> {
+                match self {
+                    $client::Http(client) => client.put(key, value).await,
+                    $client::Etcd(client) => client.put(key, value).await,
+                }
+            }
+
+            async fn get(&mut self, key: &str, reading: Reading) -> Result<(), CallError> {
+                match self {
+                    $client::Http(client) => client.get(key, reading).await,
+                    $client::Etcd(client) => client.get(key, reading).await,
+                }
+            }
+        }
+    };
 }
 
-impl KeyClient for AnyClient {
-    async fn put(&mut self, key: &str, value: &Bytes) -> Result<(), CallError> {
-        match self {
-            AnyClient::Http(client) => client.put(key, value).await,
-            AnyClient::Etcd(client) => client.put(key, value).await,
-        }
-    }
-
-    async fn get(&mut self, key: &str, reading: Reading) -> Result<(), CallError> {
-        match self {
-            AnyClient::Http(client) => client.get(key, reading).await,
-            AnyClient::Etcd(client) => client.get(key, reading).await,
-        }
-    }
-}
+of_either_side!(LeanClient, LeanHttpClient, LeanEtcdClient);
+of_either_side!(AnyClient, HttpClient, EtcdClient);
 
 /// A new folder of a side's own.
 fn folder(directory: &Path, name: &str) -> Result<PathBuf, ServerError> {
