@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rand::seq::SliceRandom;
 
 use super::act::Act;
 use super::{Cluster, Effect, NemesisError};
@@ -135,7 +136,10 @@ async fn started_again(
     if seen {
         act.hold().await;
         act.mends();
-        return cluster.start(positions).await;
+        // In an order of the seed's: who is back first is likely to lead.
+        let mut order = positions.to_vec();
+        order.shuffle(&mut act.random);
+        return cluster.start(&order).await;
     }
     act.mends();
     for position in positions {

@@ -29,7 +29,7 @@ const CARRIES: &str = "CARRIES A DELIBERATE BUG";
 /// What is asked of the zoo.
 #[derive(Clone, Debug)]
 pub struct Zoo {
-    /// As each of its runs is, but for folder, seed, workloads, faults, time and rate.
+    /// As each of its runs is, but for folder, seed, workloads, faults, how many at once, time and rate.
     pub usual: Plan,
     /// Which bugs.
     pub exhibits: Vec<&'static Exhibit>,
@@ -168,6 +168,7 @@ async fn run_one(
     let plan = Plan {
         workloads: exhibit.workloads.to_vec(),
         wanted: exhibit.wanted(),
+        lanes: exhibit.lanes,
         time: exhibit.time,
         per_second: exhibit.per_second,
         folder: asked.folder.join(exhibit.bug).join(format!("{kind}-{seed}")),

@@ -18,6 +18,8 @@ pub struct Exhibit {
     pub workloads: &'static [Workload],
     /// Faults, as they are named on the command line.
     nemeses: &'static [&'static str],
+    /// Faults at once.
+    pub lanes: usize,
     /// How long the load lasts.
     pub time: Duration,
     /// Requests, over all workloads and nodes.
@@ -45,6 +47,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "stale local read as linearizable",
         workloads: &[Register],
         nemeses: &["isolate:one"],
+        lanes: 1,
         time: Duration::from_secs(30),
         per_second: 200,
         settings: &[],
@@ -56,17 +59,20 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "acknowledged before fsync",
         workloads: &[Register, Set],
         nemeses: &["power-cut:all"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 300,
         settings: &[],
         promises: KEYS,
     },
-    // All at once, so that nobody is left who remembers the term's vote.
+    // All at once, so that nobody is left who remembers the term's vote; and while its packets are late the leader has entries that nobody else has,
+    // in whose place another leader of the same term writes its own.
     Exhibit {
         bug: "vote-not-saved",
         title: "vote not saved",
         workloads: &[Register, Set],
-        nemeses: &["kill:all"],
+        nemeses: &["kill:all", "delay:leader"],
+        lanes: 2,
         time: Duration::from_secs(60),
         per_second: 400,
         settings: &[],
@@ -77,6 +83,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "applied index apart from its data",
         workloads: &[Register, Set],
         nemeses: &["kill:all", "kill:majority"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 300,
         settings: &[],
@@ -88,6 +95,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "delivered before commit",
         workloads: &[Register, Watch],
         nemeses: &["isolate:leader"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 200,
         settings: &[],
@@ -99,6 +107,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "watch drops on lag",
         workloads: &[Register, Watch],
         nemeses: &["isolate:one", "pause:one"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 300,
         settings: &[],
@@ -109,6 +118,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "resume repeats",
         workloads: &[Watch],
         nemeses: &[],
+        lanes: 1,
         time: Duration::from_secs(20),
         per_second: 100,
         settings: &[],
@@ -120,19 +130,21 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "delete before apply",
         workloads: &[Ingest],
         nemeses: &["isolate:leader"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 50,
         settings: &[],
         promises: &["ingest: everything arrived"],
     },
-    // Calls are late by seconds: who takes over must know of them.
+    // Calls are late by seconds: who takes over must know of them. (Clients' requests show that the kills are felt.)
     Exhibit {
         bug: "early-launch",
         title: "launch before intent",
-        workloads: &[Daemon],
+        workloads: &[Register, Daemon],
         nemeses: &["kill:leader"],
+        lanes: 1,
         time: Duration::from_secs(60),
-        per_second: 1,
+        per_second: 50,
         settings: &[],
         promises: &["daemon: one an instance"],
     },
@@ -141,6 +153,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "no fence",
         workloads: &[Ingest, Daemon],
         nemeses: &["isolate:leader", "pause:leader"],
+        lanes: 1,
         time: Duration::from_secs(60),
         per_second: 50,
         settings: &[],
@@ -151,6 +164,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "idempotency key ignored",
         workloads: &[Idempotent],
         nemeses: &[],
+        lanes: 1,
         time: Duration::from_secs(20),
         per_second: 100,
         settings: &[],
@@ -161,6 +175,7 @@ pub const EXHIBITS: [Exhibit; 12] = [
         title: "snapshot half installed",
         workloads: &[Register, Set],
         nemeses: &["isolate:one"],
+        lanes: 1,
         time: Duration::from_secs(45),
         per_second: 300,
         settings: FEW_ENTRIES,
@@ -196,7 +211,7 @@ impl Exhibit {
     pub(super) fn to_json(&self) -> Value {
         let workloads: Vec<&str> = self.workloads.iter().map(|one| one.word()).collect();
         json!({
-            "bug": self.bug, "title": self.title, "workloads": workloads, "nemeses": self.nemeses, "time_s": self.time.as_secs(),
+            "bug": self.bug, "title": self.title, "workloads": workloads, "nemeses": self.nemeses, "lanes": self.lanes, "time_s": self.time.as_secs(),
             "rate": self.per_second, "settings": self.settings.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
         })
     }
