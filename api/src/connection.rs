@@ -1,6 +1,9 @@
 //! One connection: HTTP/1.1 or HTTP/2, whichever it begins with, until it ends or the node stops.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +18,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::ear::Ear;
+use crate::gathered::gathered;
 use crate::preface::{HttpVersion, Rewound, version_of};
 use crate::state::ApiState;
 use crate::under_way::{Answering, Silence, UnderWay};
@@ -26,13 +31,15 @@ use crate::{
 /// A connection of HTTP/2 that is to end, and on which nothing has been under way for so long, is closed also where its client does not answer.
 const QUIET_END: Duration = Duration::from_secs(1);
 
-type Stream = TokioIo<Rewound<WriteStall<TcpStream>>>;
+type Stream = Rewound<WriteStall<TcpStream>>;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
     #[error("a reader took nothing of its answer for {0:?}")]
     Stalled(Duration),
 }
@@ -51,8 +58,8 @@ pub(crate) async fn serve(stream: TcpStream, routes: Router, state: ApiState, sh
         () = shutdown.cancelled() => return,
     };
     let ended = match opened {
-        Ok(Ok((HttpVersion::One, stream))) => http_1(TokioIo::new(stream), routes, &state, shutdown).await,
-        Ok(Ok((HttpVersion::Two, stream))) => http_2(TokioIo::new(stream), routes, &state, shutdown).await,
+        Ok(Ok((HttpVersion::One, stream))) => http_1(stream, routes, &state, shutdown).await,
+        Ok(Ok((HttpVersion::Two, stream))) => http_2(stream, routes, &state, shutdown).await,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection ended before it was served"),
         Err(_) => return tracing::debug!("a connection said nothing and is closed"),
     };
@@ -79,13 +86,16 @@ async fn http_1(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
         sleep(write_stall).await;
         Err(Broken::Stalled(write_stall))
     };
-    to_its_end(builder.serve_connection(stream, service), leaving, over).await
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    to_its_end(connection, |_| Ok(()), leaving, over).await
 }
 
 async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: CancellationToken) -> Result<(), Broken> {
     let under_way = UnderWay::default();
     let requests = under_way.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let ear = Ear::default();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ear.clone());
         let request_under_way = requests.one_more();
         let answer = routes.clone().oneshot(request.map(Body::new));
         async move {
@@ -123,28 +133,38 @@ async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
             Ok(Silence::Stalled) | Err(_) => Err(Broken::Stalled(write_stall)),
         }
     };
-    to_its_end(builder.serve_connection(stream, service), leaving, over).await
+    let (stream, turn) = gathered(stream);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    to_its_end(connection, |context| turn.is_over(context), leaving, over).await
 }
 
-/// Serves until the connection ends. From `leaving` on it takes nothing new and ends with what is under way, before `over` at the latest; or
-/// at once, with that error.
+/// Serves until the connection ends; `turn_over` is told whenever it has done what it could for now. From `leaving` on it takes nothing new and
+/// ends with what is under way, before `over` at the latest; or at once, with that error.
 async fn to_its_end<Connection>(
     connection: Connection,
+    turn_over: impl Fn(&mut Context<'_>) -> io::Result<()>,
     leaving: impl Future<Output = Result<(), Broken>>,
     over: impl Future<Output = Result<(), Broken>>,
 ) -> Result<(), Broken>
 where
     Connection: GracefulConnection<Error = hyper::Error>,
 {
+    let turn = |mut connection: Pin<&mut Connection>, context: &mut Context<'_>| {
+        let ended = connection.as_mut().poll(context).map_err(Broken::from);
+        match ended.is_pending().then(|| turn_over(context)) {
+            Some(Err(error)) => Poll::Ready(Err(error.into())),
+            Some(Ok(())) | None => ended,
+        }
+    };
     tokio::pin!(connection, leaving);
     tokio::select! {
-        ended = connection.as_mut() => return Ok(ended?),
+        ended = poll_fn(|context| turn(connection.as_mut(), context)) => return ended,
         left = leaving => left?,
     }
     connection.as_mut().graceful_shutdown();
     // Also one that never came to speak HTTP/2, of which it waits for the beginning.
     tokio::select! {
-        ended = connection => Ok(ended?),
+        ended = poll_fn(|context| turn(connection.as_mut(), context)) => ended,
         over = over => over,
     }
 }

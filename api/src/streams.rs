@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use blox_store::{WatchBatch, WatchEnd, Watcher};
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::state::ApiState;
 
@@ -50,11 +51,10 @@ pub(crate) enum StreamEvent {
 /// A running watch with everything that may end it.
 pub(crate) struct StreamSource {
     watcher: Watcher,
-    ending: CancellationToken,
-    /// Told of silence after this long; `None`: never.
-    idle: Option<Duration>,
-    /// When the present silence began.
-    silent_since: Instant,
+    // Both are waited for as long as the stream goes on, not anew for each change.
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// `None`: nobody is told of silence.
+    silence: Option<Silence>,
     _place: StreamPlace,
 }
 
@@ -62,9 +62,8 @@ impl StreamSource {
     pub(crate) fn new(watcher: Watcher, state: &ApiState, idle: Option<Duration>, place: StreamPlace) -> StreamSource {
         StreamSource {
             watcher,
-            ending: state.streams_end(),
-            idle,
-            silent_since: Instant::now(),
+            ending: Box::pin(state.streams_end().cancelled_owned()),
+            silence: idle.map(Silence::begin),
             _place: place,
         }
     }
@@ -76,24 +75,57 @@ impl StreamSource {
     /// The next changes, whole revisions in order. Revisions that hold nothing asked for do not end a silence.
     pub(crate) async fn next(&mut self) -> Result<StreamEvent, StreamEnd> {
         loop {
-            let idle_at = self.idle.map(|idle| self.silent_since + idle);
-            let silence = async move {
-                match idle_at {
-                    Some(idle_at) => tokio::time::sleep_until(idle_at).await,
+            let silence = async {
+                match &mut self.silence {
+                    Some(silence) => silence.lasts().await,
                     None => std::future::pending().await,
                 }
             };
             let event = tokio::select! {
                 biased;
-                () = self.ending.cancelled() => return Err(StreamEnd::Stopping),
+                () = &mut self.ending => return Err(StreamEnd::Stopping),
                 () = silence => StreamEvent::Idle(self.watcher.delivered()),
                 batch = self.watcher.next() => StreamEvent::Batch(batch.map_err(StreamEnd::Watch)?),
             };
             if matches!(&event, StreamEvent::Batch(batch) if batch.changes.is_empty()) {
                 continue;
             }
-            self.silent_since = Instant::now();
+            if let Some(silence) = &mut self.silence {
+                silence.since = Instant::now();
+            }
             return Ok(event);
+        }
+    }
+}
+
+/// How long nothing was said.
+struct Silence {
+    since: Instant,
+    /// So long is told.
+    told: Duration,
+    /// Rings when the present silence has lasted so long, or one before it would have.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn begin(told: Duration) -> Silence {
+        let since = Instant::now();
+        Silence {
+            since,
+            told,
+            timer: Box::pin(sleep_until(since + told)),
+        }
+    }
+
+    /// Waits until it has lasted so long.
+    async fn lasts(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            let due = self.since + self.told;
+            if due <= Instant::now() {
+                return;
+            }
+            self.timer.as_mut().reset(due);
         }
     }
 }

@@ -163,6 +163,12 @@ impl Watcher {
         })
     }
 
+    /// Waits for what this receiver is told instead of the state itself. It must be told of each progress of the same state, and when that is over.
+    #[must_use]
+    pub fn woken_by(self, progress: watch::Receiver<Progress>) -> Watcher {
+        Watcher { progress, ..self }
+    }
+
     /// The next changes, or an empty batch when `revision` moved on without anything asked for (at most one a call). Waits while nothing
     /// happened. Safe to drop and call again.
     pub async fn next(&mut self) -> Result<WatchBatch, WatchEnd> {

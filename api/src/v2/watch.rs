@@ -1,5 +1,6 @@
 //! `GET /v2/watch`: every change in order, one object a line, deletions too, with bookmarks to resume from.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -7,6 +8,7 @@ use blox_store::{Change, Kind, WatchFrom, WatchRequest};
 use bytes::Bytes;
 
 use super::watch_event::{bookmark, push_change};
+use crate::ear::Ear;
 use crate::problem::{Problem, ProblemKind};
 use crate::query::{Query, invalid};
 use crate::reading::{READING_KEYS, Reading};
@@ -15,7 +17,11 @@ use crate::streams::{StreamEnd, StreamEvent, StreamSource, StreamStep, stream_bo
 
 /// The handler. The first line is a bookmark: where the watch begins. An error in mid-stream is a line of type ERROR, then the connection
 /// breaks off without the last chunk (over HTTP/2 the stream is reset).
-pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn watch(
+    State(state): State<ApiState>,
+    ear: Option<Extension<Ear>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let query = Query::parse(uri.query());
     let known: Vec<&str> = ["from_revision", "kinds"]
         .iter()
@@ -36,11 +42,14 @@ pub(super) async fn watch(State(state): State<ApiState>, uri: Uri) -> Result<Res
         )
     })?;
     state.barrier(reading).await?;
-    let watcher = state.store().watch(WatchRequest {
+    let mut watcher = state.store().watch(WatchRequest {
         from,
         kinds,
         prefix: Bytes::new(),
     })?;
+    if let Some(Extension(ear)) = ear {
+        watcher = watcher.woken_by(ear.progress(state.store()));
+    }
     let source = StreamSource::new(watcher, &state, Some(state.config().bookmark_interval), place);
     let mut response = stream_body(LineWriter { source, begun: false }, next_lines).into_response();
     response

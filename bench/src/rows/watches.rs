@@ -1,5 +1,6 @@
 //! Watches: one writer at its own pace, many watchers over all members, each told of every write. From the write's beginning to each delivery.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -222,7 +223,7 @@ impl Watchers {
     }
 
     /// A stream's next whole lines or messages.
-    async fn next(&mut self) -> Result<(u32, Vec<u8>), CallError> {
+    async fn next(&mut self) -> Result<(u32, Cow<'_, [u8]>), CallError> {
         loop {
             let frame = self.connection.next().await?;
             if frame.ends {
@@ -231,15 +232,21 @@ impl Watchers {
             if frame.kind != Kind::Data {
                 continue;
             }
-            let unfinished = self.unfinished.entry(frame.stream).or_default();
-            unfinished.extend_from_slice(self.connection.payload(&frame));
-            let whole = match self.side {
-                Side::Ours => whole_lines(unfinished),
-                Side::Peer => whole_messages(unfinished),
+            let whole = |bytes: &[u8]| match self.side {
+                Side::Ours => whole_lines(bytes),
+                Side::Peer => whole_messages(bytes),
             };
+            let unfinished = self.unfinished.entry(frame.stream).or_default();
+            // Mostly a frame is a line or a message, and needs no other place.
+            let length = self.connection.payload(&frame).len();
+            if unfinished.is_empty() && length > 0 && whole(self.connection.payload(&frame)) == length {
+                return Ok((frame.stream, Cow::Borrowed(self.connection.payload(&frame))));
+            }
+            unfinished.extend_from_slice(self.connection.payload(&frame));
+            let whole = whole(unfinished);
             if whole > 0 {
                 let rest = unfinished.split_off(whole);
-                return Ok((frame.stream, std::mem::replace(unfinished, rest)));
+                return Ok((frame.stream, Cow::Owned(std::mem::replace(unfinished, rest))));
             }
         }
     }
@@ -296,11 +303,12 @@ fn whole_messages(bytes: &[u8]) -> usize {
 
 /// Reads until it cannot.
 async fn watch(mut watchers: Watchers, seen: Rc<RefCell<Seen>>) -> CallError {
+    let side = watchers.side;
     loop {
         match watchers.next().await {
             Ok((_, came)) => {
                 let now = Instant::now();
-                let numbers = match watchers.side {
+                let numbers = match side {
                     Side::Ours => keys_of_lines(&came),
                     Side::Peer => keys_of_messages(&came),
                 };

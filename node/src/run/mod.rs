@@ -137,7 +137,8 @@ async fn start(config: NodeConfig, position: Position, dropped: DroppedLines) ->
         backups: Arc::new(backups),
         metrics: Arc::clone(&metrics) as Arc<dyn blox_api::MetricsSource>,
         clock: Arc::clone(&clock),
-        new_uuid: Arc::new(|| uuid::Uuid::new_v4().to_string()),
+        // One for each request: by the thread's generator, since the system's is a call each time.
+        new_uuid: Arc::new(|| uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()),
     });
     let serving_stop = CancellationToken::new();
     let serving = tokio::spawn(blox_api::serve(listener, api.clone(), serving_stop.clone()));
