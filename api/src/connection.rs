@@ -87,7 +87,7 @@ async fn http_1(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
         Err(Broken::Stalled(write_stall))
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    to_its_end(connection, |_| Ok(()), leaving, over).await
+    to_its_end(connection, |_, _| Ok(()), leaving, over).await
 }
 
 async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: CancellationToken) -> Result<(), Broken> {
@@ -133,16 +133,22 @@ async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
             Ok(Silence::Stalled) | Err(_) => Err(Broken::Stalled(write_stall)),
         }
     };
-    let (stream, turn) = gathered(stream);
+    let (stream, turn) = gathered(stream, under_way.clone());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    to_its_end(connection, |context| turn.is_over(context), leaving, over).await
+    to_its_end(
+        connection,
+        |context, is_last| turn.is_over(context, is_last),
+        leaving,
+        over,
+    )
+    .await
 }
 
-/// Serves until the connection ends; `turn_over` is told whenever it has done what it could for now. From `leaving` on it takes nothing new and
+/// Serves until the connection ends; `turn_over` is told whenever it has done what it could for now, and whether that was the last. From `leaving` on it takes nothing new and
 /// ends with what is under way, before `over` at the latest; or at once, with that error.
 async fn to_its_end<Connection>(
     connection: Connection,
-    turn_over: impl Fn(&mut Context<'_>) -> io::Result<()>,
+    turn_over: impl Fn(&mut Context<'_>, bool) -> io::Result<()>,
     leaving: impl Future<Output = Result<(), Broken>>,
     over: impl Future<Output = Result<(), Broken>>,
 ) -> Result<(), Broken>
@@ -151,9 +157,10 @@ where
 {
     let turn = |mut connection: Pin<&mut Connection>, context: &mut Context<'_>| {
         let ended = connection.as_mut().poll(context).map_err(Broken::from);
-        match ended.is_pending().then(|| turn_over(context)) {
-            Some(Err(error)) => Poll::Ready(Err(error.into())),
-            Some(Ok(())) | None => ended,
+        match turn_over(context, ended.is_ready()) {
+            Err(error) if ended.is_pending() => Poll::Ready(Err(error.into())),
+            // How it ended itself says more.
+            Err(_) | Ok(()) => ended,
         }
     };
     tokio::pin!(connection, leaving);

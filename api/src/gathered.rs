@@ -10,8 +10,10 @@ use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// So much waits for the end of a turn at the most, bytes; more is sent on the way.
-const WAITING_BYTES_MAX: usize = 64 << 10;
+use crate::under_way::{Request, UnderWay};
+
+/// So much of a connection waits for the end of a turn at the most, bytes, beside what its answers may take; more is sent on the way.
+const WAITING_BYTES_MAX: usize = 32 << 10;
 /// Turns that may each bring more before all is sent.
 const TURNS_MAX: u32 = 8;
 /// Room that is kept from turn to turn, bytes.
@@ -30,15 +32,20 @@ struct State<Stream> {
     turns: u32,
     /// How much waited at the end of the last one, bytes.
     waited: usize,
+    under_way: UnderWay,
+    /// While anything waits.
+    unsent: Option<Arc<Request>>,
 }
 
-/// Both ends.
-pub(crate) fn gathered<Stream>(stream: Stream) -> (Gathered<Stream>, Turn<Stream>) {
+/// Both ends. What waits is under way on its connection.
+pub(crate) fn gathered<Stream>(stream: Stream, under_way: UnderWay) -> (Gathered<Stream>, Turn<Stream>) {
     let state = Arc::new(Mutex::new(State {
         stream,
         waiting: BytesMut::new(),
         turns: 0,
         waited: 0,
+        under_way,
+        unsent: None,
     }));
     (Gathered(Arc::clone(&state)), Turn(state))
 }
@@ -46,12 +53,13 @@ pub(crate) fn gathered<Stream>(stream: Stream) -> (Gathered<Stream>, Turn<Stream
 impl<Stream: AsyncWrite + Unpin> Turn<Stream> {
     /// A turn of the task that writes is over. What it wrote is sent after one that brought nothing more: those that were woken together with it come
     /// in between, and what they have to say goes along.
-    pub(crate) fn is_over(&self, context: &mut Context<'_>) -> io::Result<()> {
+    /// After the last turn nothing is waited for any more.
+    pub(crate) fn is_over(&self, context: &mut Context<'_>, is_last: bool) -> io::Result<()> {
         let mut state = self.0.lock();
         if state.waiting.is_empty() {
             return Ok(());
         }
-        if state.waiting.len() > state.waited && state.turns < TURNS_MAX {
+        if !is_last && state.waiting.len() > state.waited && state.turns < TURNS_MAX {
             state.turns += 1;
             state.waited = state.waiting.len();
             context.waker().wake_by_ref();
@@ -76,6 +84,7 @@ impl<Stream: AsyncWrite + Unpin> State<Stream> {
             self.waiting.advance(sent);
         }
         (self.turns, self.waited) = (0, 0);
+        self.unsent = None;
         if self.waiting.capacity() > ROOM_BYTES_KEPT {
             self.waiting = BytesMut::new();
         }
@@ -96,6 +105,9 @@ impl<Stream: AsyncWrite + Unpin> State<Stream> {
             if part.len() < slice.len() {
                 break;
             }
+        }
+        if taken > 0 && self.unsent.is_none() {
+            self.unsent = Some(self.under_way.unsent());
         }
         Poll::Ready(Ok(taken))
     }
@@ -138,10 +150,12 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Gathered<Stream> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
+    use crate::under_way::Silence;
 
     /// A stream that notes how it is written to.
     struct Noted {
@@ -167,16 +181,17 @@ mod tests {
 
     fn noted(room: usize) -> (Gathered<Noted>, Turn<Noted>, DuplexStream) {
         let (stream, theirs) = tokio::io::duplex(room);
-        let (gathered, turn) = gathered(Noted {
+        let noted = Noted {
             stream,
             writes: Vec::new(),
-        });
+        };
+        let (gathered, turn) = gathered(noted, UnderWay::default());
         (gathered, turn, theirs)
     }
 
     /// Ends a turn, within a task.
     async fn end(turn: &Turn<Noted>) {
-        poll_fn(|context| Poll::Ready(turn.is_over(context)))
+        poll_fn(|context| Poll::Ready(turn.is_over(context, false)))
             .await
             .expect("sent");
     }
@@ -220,7 +235,7 @@ mod tests {
         let (mut ours, turn, mut theirs) = noted(1_024);
         ours.write_all(b"said").await.expect("there is room");
         let task = tokio::spawn(poll_fn(move |context| {
-            turn.is_over(context).expect("sent");
+            turn.is_over(context, false).expect("sent");
             if turn.0.lock().waiting.is_empty() {
                 Poll::Ready(())
             } else {
@@ -253,7 +268,40 @@ mod tests {
         assert!(read == all);
         let (mut ours, _turn, _theirs) = noted(1 << 10);
         let written = ours.write_all(&all);
-        let late = tokio::time::timeout(std::time::Duration::from_millis(20), written).await;
+        let late = tokio::time::timeout(Duration::from_millis(20), written).await;
         assert!(late.is_err(), "nobody reads");
+    }
+
+    /// A connection is not idle while what was written on it waits for its reader, and is once that is taken.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_under_way() {
+        const LIMIT: Duration = Duration::from_secs(60);
+        let (mut ours, turn, mut theirs) = noted(16);
+        let under_way = turn.0.lock().under_way.clone();
+        ours.write_all(&[1; 64]).await.expect("there is room");
+        let sending = tokio::spawn(poll_fn(move |context| {
+            turn.is_over(context, false).expect("it is read in the end");
+            if turn.0.lock().waiting.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }));
+        let idle = tokio::time::timeout(5 * LIMIT, under_way.silence(LIMIT, LIMIT)).await;
+        assert!(idle.is_err(), "{idle:?} while the reader takes nothing");
+        theirs.read_exact(&mut [0; 64]).await.expect("all of it is sent");
+        sending.await.expect("it ends");
+        let idle = tokio::time::timeout(5 * LIMIT, under_way.silence(LIMIT, LIMIT)).await;
+        assert_eq!(idle.expect("nothing is under way"), Silence::Idle);
+    }
+
+    /// What the last turn wrote does not wait for another one.
+    #[tokio::test]
+    async fn the_last_turn_is_sent_at_once() {
+        let (mut ours, turn, _theirs) = noted(1_024);
+        ours.write_all(b"bye").await.expect("there is room");
+        let ended = poll_fn(|context| Poll::Ready(turn.is_over(context, true)));
+        ended.await.expect("sent");
+        assert_eq!(turn.0.lock().stream.writes, [3]);
     }
 }

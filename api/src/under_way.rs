@@ -49,9 +49,15 @@ pub(crate) enum Silence {
 impl UnderWay {
     /// One more request.
     pub(crate) fn one_more(&self) -> Arc<Request> {
+        lock(&self.0).asked += 1;
+        self.unsent()
+    }
+
+    /// Something that was not asked for now and is to leave: while it waits, the connection is not idle. What it waits for may also be our own
+    /// question whether the client is still there, so that it does not count as asked.
+    pub(crate) fn unsent(&self) -> Arc<Request> {
         let request = Arc::new(Request::default());
         let mut requests = lock(&self.0);
-        requests.asked += 1;
         if requests.under_way.len() == requests.under_way.capacity() {
             // Those that have ended make room, so that it grows with what is under way alone.
             requests.under_way.retain(|request| request.strong_count() > 0);

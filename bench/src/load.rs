@@ -22,6 +22,8 @@ const LATENCY_MICROS_MAX: u64 = 60_000_000;
 const LAST_ANSWER: Duration = Duration::from_secs(30);
 /// Writing many keys takes less.
 const FILL: Duration = Duration::from_secs(1_200);
+/// Random bytes that values are parts of.
+const POOL_BYTES: usize = 4 << 20;
 /// Significant digits of latencies.
 const DIGITS: u8 = 3;
 
@@ -121,11 +123,30 @@ pub fn key(number: u64) -> String {
     format!("bench-{number:012}")
 }
 
-/// Bytes that no compression makes smaller.
-pub fn value(bytes: usize, random: &mut SmallRng) -> Bytes {
-    let mut value = vec![0; bytes];
-    random.fill_bytes(&mut value);
-    value.into()
+/// Values of one size that no compression makes smaller, alone or side by side: each a part of random bytes, so many that no two of a table's block
+/// are likely to share any.
+#[derive(Clone, Debug)]
+pub struct Values {
+    pool: Bytes,
+    bytes: usize,
+}
+
+impl Values {
+    /// Of so many bytes each.
+    pub fn new(bytes: usize, random: &mut SmallRng) -> Values {
+        let mut pool = vec![0; POOL_BYTES + bytes];
+        random.fill_bytes(&mut pool);
+        Values {
+            pool: pool.into(),
+            bytes,
+        }
+    }
+
+    /// One of them.
+    pub fn draw(&self, random: &mut SmallRng) -> Bytes {
+        let from = random.random_range(0..POOL_BYTES);
+        self.pool.slice(from..from + self.bytes)
+    }
 }
 
 /// An empty histogram of latencies.
@@ -158,13 +179,13 @@ pub async fn run(server: &Server, load: &Load) -> Result<Window, LoadError> {
         Work::Put { bytes } | Work::Mixed { bytes } => bytes,
         Work::Get(_) => 0,
     };
-    let value = value(bytes, &mut SmallRng::seed_from_u64(load.seed));
+    let values = Values::new(bytes, &mut SmallRng::seed_from_u64(load.seed));
     let ask = async move |client: &mut LeanClient, random: &mut SmallRng| {
         let key = key(random.random_range(keys.clone()));
         match work {
-            Work::Put { .. } => client.put(&key, &value).await,
+            Work::Put { .. } => client.put(&key, &values.draw(random)).await,
             Work::Get(reading) => client.get(&key, reading).await,
-            Work::Mixed { .. } if random.random_ratio(1, 5) => client.put(&key, &value).await,
+            Work::Mixed { .. } if random.random_ratio(1, 5) => client.put(&key, &values.draw(random)).await,
             Work::Mixed { .. } => client.get(&key, Reading::Linearizable).await,
         }
     };
@@ -251,10 +272,11 @@ fn ended_well(ended: Result<Result<(), CallError>, tokio::task::JoinError>) -> R
 pub async fn fill(server: &Server, keys: Range<u64>, bytes: usize, clients: usize) -> Result<(), LoadError> {
     let leader = server.leader().await?;
     let next = Rc::new(std::cell::Cell::new(keys.start));
+    let values = Rc::new(Values::new(bytes, &mut SmallRng::seed_from_u64(keys.start)));
     let mut all = JoinSet::new();
     for number in 0..clients {
         let (mut client, next) = (server.client(leader).await?, Rc::clone(&next));
-        let value = value(bytes, &mut SmallRng::seed_from_u64(number as u64));
+        let (values, mut random) = (Rc::clone(&values), SmallRng::seed_from_u64(number as u64));
         let end = keys.end;
         all.spawn_local(async move {
             loop {
@@ -263,7 +285,7 @@ pub async fn fill(server: &Server, keys: Range<u64>, bytes: usize, clients: usiz
                     return Ok(());
                 }
                 next.set(number + 1);
-                client.put(&key(number), &value).await?;
+                client.put(&key(number), &values.draw(&mut random)).await?;
             }
         });
     }
@@ -312,5 +334,23 @@ impl Window {
     /// Bytes sent to the disk for one operation, of all members together.
     pub fn written_bytes(&self) -> f64 {
         self.usage.written_bytes as f64 / self.operations as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values have their size, the same seed draws the same, and one is not like the next.
+    #[test]
+    fn values_differ() {
+        let draw = || {
+            let mut random = SmallRng::seed_from_u64(7);
+            let values = Values::new(256, &mut random);
+            [values.draw(&mut random), values.draw(&mut random)]
+        };
+        let [first, second] = draw();
+        assert_eq!((first.len(), second.len()), (256, 256));
+        assert!(first != second && [first, second] == draw());
     }
 }

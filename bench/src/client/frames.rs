@@ -101,15 +101,7 @@ impl Connection {
 
     /// Begins a stream with these fields and this much of a body; `ends`: there is no more of it. Its number.
     pub async fn request(&mut self, fields: &[(&str, &str)], body: &[u8], ends: bool) -> Result<u32, CallError> {
-        if body.len() > PAYLOAD_BYTES_MAX {
-            return Err(lost(format!("{} bytes do not fit in a frame", body.len())));
-        }
-        while self.window < body.len() as i64 {
-            if let Some(frame) = self.received_frame()? {
-                return Err(lost(format!("{frame:?} before anything was asked for")));
-            }
-            self.receive().await?;
-        }
+        self.until_room(body).await?;
         let stream = self.next_stream;
         self.next_stream += 2;
         let mut said = Vec::with_capacity(64);
@@ -125,6 +117,28 @@ impl Connection {
         }
         self.flush().await?;
         Ok(stream)
+    }
+
+    /// More of the body of a stream that has not ended.
+    pub async fn send(&mut self, stream: u32, body: &[u8]) -> Result<(), CallError> {
+        self.until_room(body).await?;
+        self.frame(DATA, 0, stream, body);
+        self.window -= body.len() as i64;
+        self.flush().await
+    }
+
+    /// Waits until this may be sent. Nothing is under way meanwhile that has an answer.
+    async fn until_room(&mut self, body: &[u8]) -> Result<(), CallError> {
+        if body.len() > PAYLOAD_BYTES_MAX {
+            return Err(lost(format!("{} bytes do not fit in a frame", body.len())));
+        }
+        while self.window < body.len() as i64 {
+            if let Some(frame) = self.received_frame()? {
+                return Err(lost(format!("{frame:?} before anything was asked for")));
+            }
+            self.receive().await?;
+        }
+        Ok(())
     }
 
     /// The next frame of any stream. What is the connection's own is dealt with here.

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -18,7 +17,7 @@ use super::keys::{FILLERS, VALUE_BYTES};
 use super::{RowError, Settings, add, say};
 use crate::client::{CallError, HttpClient, KeyClient, count_snapshot};
 use crate::figure::Figure;
-use crate::load::{fill, key, latencies, note, value};
+use crate::load::{Values, fill, key, latencies, note};
 use crate::server::{BloxOptions, MEMBERS, Server, Side};
 
 /// Of each value that fills the state, bytes.
@@ -91,7 +90,7 @@ pub async fn measure(settings: &Settings) -> Result<Vec<Figure>, RowError> {
 async fn values(server: &Server, settings: &Settings, round: usize) -> Result<[f64; FIGURES.len()], RowError> {
     let leader = server.leader().await?;
     let mut random = SmallRng::seed_from_u64(settings.seed ^ (round as u64) << 16);
-    let written = value(VALUE_BYTES, &mut random);
+    let written = Values::new(VALUE_BYTES, &mut random);
     let mut writer = server.client(leader).await?;
     let wait = async |time: Duration| {
         sleep(time).await;
@@ -141,7 +140,7 @@ async fn take(side: Side, address: String) -> Result<Taken, CallError> {
 /// Puts one after the other until something else is over, and to the end of the put that is under way then.
 async fn writing_while<T>(
     writer: &mut impl KeyClient,
-    written: &Bytes,
+    written: &Values,
     random: &mut SmallRng,
     other: impl Future<Output = Result<T, RowError>>,
 ) -> Result<(T, Histogram<u64>), RowError> {
@@ -156,7 +155,7 @@ async fn writing_while<T>(
         while !is_over.get() {
             let began = Instant::now();
             let key = key(random.random_range(WRITTEN));
-            let put = timeout(PUT_MAX, writer.put(&key, written)).await;
+            let put = timeout(PUT_MAX, writer.put(&key, &written.draw(random))).await;
             put.map_err(|_| RowError::Late {
                 what: "the answer to a put",
                 within: PUT_MAX,
@@ -195,6 +194,8 @@ impl Taken {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::client::Reading;
 
@@ -215,7 +216,8 @@ mod tests {
     /// Puts go on until the other thing is over; the one under way then counts whole, however long it takes.
     #[tokio::test(start_paused = true)]
     async fn the_last_put_counts_whole() {
-        let (mut random, written) = (SmallRng::seed_from_u64(1), Bytes::new());
+        let mut random = SmallRng::seed_from_u64(1);
+        let written = Values::new(1, &mut random);
         let other = async {
             sleep(Duration::from_millis(25)).await;
             Ok("done")

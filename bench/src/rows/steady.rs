@@ -16,7 +16,7 @@ use super::keys::{FILLERS, KEYS, VALUE_BYTES};
 use super::{RowError, Settings, say};
 use crate::client::{CallError, KeyClient};
 use crate::figure::{Figure, Goal};
-use crate::load::{fill, key, latencies, note, value};
+use crate::load::{Values, fill, key, latencies, note};
 use crate::server::{BloxOptions, MEMBERS, Server};
 
 /// Clients, each with a connection of its own to one of the nodes.
@@ -85,10 +85,10 @@ pub async fn measure(settings: &Settings, minutes: u32) -> Result<Vec<Figure>, R
 
 /// Puts without a pause, until it is aborted. One that fails is counted, and its client connects anew to the same member.
 async fn write(server: Rc<Server>, member: usize, mut random: SmallRng, told: Rc<RefCell<Told>>) {
-    let written = value(VALUE_BYTES, &mut random);
+    let values = Values::new(VALUE_BYTES, &mut random);
     let mut client = None;
     loop {
-        let key = key(random.random_range(KEYS));
+        let (key, written) = (key(random.random_range(KEYS)), values.draw(&mut random));
         let began = Instant::now();
         let put = async {
             let kept = match client.take() {

@@ -25,8 +25,10 @@ use crate::server::{Server, Side};
 
 /// Watchers of each row.
 const WATCHERS: [usize; 3] = [1, 100, 1_000];
-/// Watches share connections, so many each: gRPC's to etcd, HTTP/2's to us.
+/// Watches share connections, so many each: to us each is a request of its own, to etcd all are on one stream of gRPC.
 const WATCHES_A_CONNECTION: usize = 25;
+/// The first stream that a client opens, by the protocol.
+const FIRST_STREAM: u32 = 1;
 /// Between two writes.
 const PACE: Duration = Duration::from_millis(100);
 /// Writes whose deliveries count, in a round.
@@ -195,8 +197,8 @@ impl Watchers {
             side,
             unfinished: HashMap::new(),
         };
-        for _ in 0..watches {
-            let stream = match side {
+        for number in 0..watches {
+            match side {
                 Side::Ours => {
                     let fields = [
                         (":method", "GET"),
@@ -204,17 +206,18 @@ impl Watchers {
                         (":authority", address),
                         (":path", "/v2/watch?kinds=kv"),
                     ];
-                    watchers.connection.request(&fields, &[], true).await?
+                    watchers.connection.request(&fields, &[], true).await?;
                 }
-                Side::Peer => {
+                // As etcd's own client does, all of a connection on one stream.
+                Side::Peer if number == 0 => {
                     let fields = fields(address, "/etcdserverpb.Watch/Watch");
-                    watchers.connection.request(&fields, &created(), false).await?
+                    watchers.connection.request(&fields, &created(), false).await?;
                 }
-            };
+                Side::Peer => watchers.connection.send(FIRST_STREAM, &created()).await?,
+            }
             // The next one is begun once this one has: what comes says so.
-            watchers.unfinished.insert(stream, Vec::new());
-            let (begun, first) = watchers.next().await?;
-            if begun != stream || !says_begun(side, &first) {
+            let first = watchers.next().await?;
+            if !says_begun(side, &first) {
                 let said = String::from_utf8_lossy(&first).into_owned();
                 return Err(CallError::Refused(format!("a watch is answered with {said:?}")));
             }
@@ -223,7 +226,7 @@ impl Watchers {
     }
 
     /// A stream's next whole lines or messages.
-    async fn next(&mut self) -> Result<(u32, Cow<'_, [u8]>), CallError> {
+    async fn next(&mut self) -> Result<Cow<'_, [u8]>, CallError> {
         loop {
             let frame = self.connection.next().await?;
             if frame.ends {
@@ -240,13 +243,13 @@ impl Watchers {
             // Mostly a frame is a line or a message, and needs no other place.
             let length = self.connection.payload(&frame).len();
             if unfinished.is_empty() && length > 0 && whole(self.connection.payload(&frame)) == length {
-                return Ok((frame.stream, Cow::Borrowed(self.connection.payload(&frame))));
+                return Ok(Cow::Borrowed(self.connection.payload(&frame)));
             }
             unfinished.extend_from_slice(self.connection.payload(&frame));
             let whole = whole(unfinished);
             if whole > 0 {
                 let rest = unfinished.split_off(whole);
-                return Ok((frame.stream, Cow::Owned(std::mem::replace(unfinished, rest))));
+                return Ok(Cow::Owned(std::mem::replace(unfinished, rest)));
             }
         }
     }
@@ -306,7 +309,7 @@ async fn watch(mut watchers: Watchers, seen: Rc<RefCell<Seen>>) -> CallError {
     let side = watchers.side;
     loop {
         match watchers.next().await {
-            Ok((_, came)) => {
+            Ok(came) => {
                 let now = Instant::now();
                 let numbers = match side {
                     Side::Ours => keys_of_lines(&came),
