@@ -144,8 +144,8 @@ async fn http_2(stream: Stream, routes: Router, state: &ApiState, shutdown: Canc
     .await
 }
 
-/// Serves until the connection ends; `turn_over` is told whenever it has done what it could for now, and whether that was the last. From `leaving` on it takes nothing new and
-/// ends with what is under way, before `over` at the latest; or at once, with that error.
+/// Serves until the connection ends; `turn_over` is told whenever it has done what it could for now, and whether that was the last time. From
+/// `leaving` on it takes nothing new and ends with what is under way, before `over` at the latest; or at once, with that error.
 async fn to_its_end<Connection>(
     connection: Connection,
     turn_over: impl Fn(&mut Context<'_>, bool) -> io::Result<()>,

@@ -59,21 +59,16 @@ impl EtcdClient {
 
 impl KeyClient for EtcdClient {
     async fn put(&mut self, key: &str, value: &Bytes) -> Result<(), CallError> {
-        let request = PutRequest {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: value.clone(),
-        };
-        self.keys.put(request).await.map(drop).map_err(refused)
+        self.keys.put(put_request(key, value)).await.map(drop).map_err(refused)
     }
 
     async fn get(&mut self, key: &str, reading: Reading) -> Result<(), CallError> {
-        let request = RangeRequest {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            range_end: Bytes::new(),
-            limit: 0,
-            serializable: reading == Reading::Local,
-        };
-        let answer = self.keys.range(request).await.map_err(refused)?.into_inner();
+        let answer = self
+            .keys
+            .range(range_request(key, reading))
+            .await
+            .map_err(refused)?
+            .into_inner();
         match answer.count {
             1 => Ok(()),
             _ => Err(CallError::Refused(format!("there is no key {key}"))),
@@ -110,6 +105,24 @@ async fn connected(address: &str, with: impl FnOnce(Endpoint) -> Endpoint) -> Re
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(not_connected)?;
     let endpoint = endpoint.tcp_nodelay(true).connect_timeout(CONNECT);
     with(endpoint).connect().await.map_err(not_connected)
+}
+
+/// Writes a value.
+pub(super) fn put_request(key: &str, value: &Bytes) -> PutRequest {
+    PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: value.clone(),
+    }
+}
+
+/// Reads one key.
+pub(super) fn range_request(key: &str, reading: Reading) -> RangeRequest {
+    RangeRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        range_end: Bytes::new(),
+        limit: 0,
+        serializable: reading == Reading::Local,
+    }
 }
 
 fn refused(status: Status) -> CallError {

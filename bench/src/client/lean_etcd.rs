@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::etcd::{put_request, range_request};
 use super::frames::{Connection, Kind};
 use super::{CallError, KeyClient, Reading};
-use crate::protocol::{PutRequest, RangeRequest, RangeResponse};
+use crate::protocol::RangeResponse;
 
 /// Before each message: whether it is compressed, and its length.
 pub const PREFIX_BYTES: usize = 5;
@@ -75,21 +76,11 @@ impl LeanEtcdClient {
 
 impl KeyClient for LeanEtcdClient {
     async fn put(&mut self, key: &str, value: &Bytes) -> Result<(), CallError> {
-        let request = PutRequest {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: value.clone(),
-        };
-        self.ask(PUT, &request).await.map(drop)
+        self.ask(PUT, &put_request(key, value)).await.map(drop)
     }
 
     async fn get(&mut self, key: &str, reading: Reading) -> Result<(), CallError> {
-        let request = RangeRequest {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            range_end: Bytes::new(),
-            limit: 0,
-            serializable: reading == Reading::Local,
-        };
-        let answer = RangeResponse::decode(self.ask(RANGE, &request).await?);
+        let answer = RangeResponse::decode(self.ask(RANGE, &range_request(key, reading)).await?);
         match answer.map(|answer| answer.count) {
             Ok(1) => Ok(()),
             Ok(_) => Err(CallError::Refused(format!("there is no key {key}"))),
