@@ -40,6 +40,7 @@ mod streams;
 mod under_way;
 mod v1;
 mod v2;
+mod workers;
 mod write_stall;
 mod writing;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::connection;
 use crate::router::router;
 use crate::state::ApiState;
+use crate::workers::Workers;
 
 /// How long accepting rests after it failed (out of file descriptors, mostly).
 const ACCEPT_RETRY_MS: u64 = 100;
@@ -21,6 +22,7 @@ const ACCEPT_RETRY_MS: u64 = 100;
 pub async fn serve(listener: TcpListener, state: ApiState, shutdown: CancellationToken) -> io::Result<()> {
     let routes = router(state.clone());
     let places = Arc::new(Semaphore::new(state.config().connections));
+    let workers = Workers::start()?;
     let mut connections = JoinSet::new();
     loop {
         let place = tokio::select! {
@@ -34,9 +36,13 @@ pub async fn serve(listener: TcpListener, state: ApiState, shutdown: Cancellatio
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection::serve(stream, routes.clone(), state.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    connection.await;
+                let (routes, state, shutdown) = (routes.clone(), state.clone(), shutdown.clone());
+                workers.serve(&mut connections, async move {
+                    // Its readiness is told where it is served.
+                    match stream.into_std().and_then(TcpStream::from_std) {
+                        Ok(stream) => connection::serve(stream, routes, state, shutdown).await,
+                        Err(error) => tracing::debug!(%error, "a connection ended before it was served"),
+                    }
                     drop(place);
                 });
             }

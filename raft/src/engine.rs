@@ -100,7 +100,7 @@ impl Engine {
             .await
             .map_err(|cause| failed("snapshot the state that the log no longer reaches back to", &cause))?;
 
-        let (applier, applied) = Applier::start(store.clone(), applied);
+        let (applier, applied) = Applier::start(store.clone(), applied, handle.gauge.clone());
         let machine = Machine::new(store.clone(), applier, snapshots.clone());
         let network = Network::new(identity.clone(), channels.clone(), snapshots.clone(), disks.clone());
         let settings = Arc::new(settings(config, &identity.cluster_id)?);

@@ -85,7 +85,7 @@ impl StoreBuilder<TypeConfig, RaftLog, Filled, (TempDir, LogHandle)> for StateOn
         let (log, handle) = log::create(&directory.path().join("raft")).expect("created");
         let snapshots = Snapshots::open(&directory.path().join("snapshots"), "cluster").expect("opened");
         let (applied, _) = applied_state(&store).expect("readable");
-        let (applier, _) = Applier::start(store.clone(), applied);
+        let (applier, _) = Applier::start(store.clone(), applied, handle.gauge.clone());
         let machine = Machine::new(store, applier, Arc::new(snapshots));
         Ok(((directory, handle), log, Filled(machine)))
     }

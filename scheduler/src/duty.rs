@@ -27,6 +27,8 @@ use works::{Done, Works};
 /// Once it is cancelled, how long works under way may take to record what became of their calls, milliseconds. Within the time that a node
 /// gives its duties to end.
 pub const FINISH_MS_MAX: u64 = 2_000;
+/// How long the watch rests after changes that were nothing to it: whoever writes key after key would wake the duty for each of them.
+const WATCH_REST_MS: u64 = 10;
 /// Planning takes at most one part in so many of the time.
 const PLAN_COST_SHARE: u64 = 10;
 
@@ -111,6 +113,7 @@ async fn follow(context: &Context, works: &mut Works<'_>) -> DutyEnd {
             mirror,
             wake_at: BTreeMap::new(),
             planned_at: 0,
+            watch_at: 0,
             plan_cost_ms: 0,
             resynced_at: 0,
             held: &mut held,
@@ -162,6 +165,8 @@ struct Scheduling<'a> {
     /// When an environment is planned again although nothing has changed.
     wake_at: BTreeMap<EnvironmentId, u64>,
     planned_at: u64,
+    /// When the watch has rested.
+    watch_at: u64,
     /// How long the last plan took, milliseconds.
     plan_cost_ms: u64,
     resynced_at: u64,
@@ -185,6 +190,14 @@ impl Scheduling<'_> {
                     Err(end) => return end,
                 }
             }
+            let rest = Duration::from_millis(self.watch_at.saturating_sub(self.now()));
+            let timer = &self.context.surroundings.timer;
+            let rested = async {
+                if !rest.is_zero() {
+                    timer.sleep(rest).await;
+                }
+                watcher.next().await
+            };
             tokio::select! {
                 biased;
                 Some(done) = works.running.next(), if !works.running.is_empty() => {
@@ -192,7 +205,7 @@ impl Scheduling<'_> {
                         return LoopEnd::Duty(end);
                     }
                 }
-                batch = watcher.next() => match batch {
+                batch = rested => match batch {
                     Ok(batch) => self.changed(batch, works),
                     Err(end) => return watch_ended(end),
                 },
@@ -202,6 +215,9 @@ impl Scheduling<'_> {
     }
 
     fn changed(&mut self, batch: WatchBatch, works: &mut Works<'_>) {
+        if batch.changes.is_empty() {
+            self.watch_at = self.now() + WATCH_REST_MS;
+        }
         self.mirror.follow(&batch.changes, batch.revision);
         self.release(works);
     }

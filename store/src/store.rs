@@ -157,6 +157,19 @@ struct Writer {
     failed: bool,
 }
 
+impl Writer {
+    /// An error once a write has failed.
+    fn check(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::storage(
+                "applying log entries".to_owned(),
+                "an earlier write failed; restart the node",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Where engines come from.
 enum PlaceOfState {
     Disk(StateDirectory),
@@ -314,12 +327,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut writer = self.inner.writer.lock();
-        if writer.failed {
-            return Err(StoreError::storage(
-                "applying log entries".to_owned(),
-                "an earlier write failed; restart the node",
-            ));
-        }
+        writer.check()?;
         let mut outcomes = Vec::with_capacity(entries.len());
         while let Some(rest) = entries.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
             let applied = apply::apply(&*writer.engine, writer.position.clone(), rest, self.inner.known_level)?;
@@ -329,13 +337,46 @@ impl Store {
                 writer.failed = true;
                 return Err(error);
             }
-            writer.position = applied.position;
-            self.inner.hashes.lock().extend(applied.hashes);
-            self.inner
-                .publish(&writer.position, None, |ring| ring.push(applied.changes));
-            outcomes.extend(applied.outcomes);
+            outcomes.extend(self.written(&mut writer, applied));
         }
         Ok(outcomes)
+    }
+
+    /// As [`Store::apply`], where that is short work and waits for nothing that is foreseen: neither for another writer nor for a flush or a
+    /// compaction. `None`: nothing was done.
+    pub fn apply_at_once(&self, entries: &[LogEntry]) -> Result<Option<Vec<AppliedEntry>>, StoreError> {
+        if !apply::is_short(entries) {
+            return Ok(None);
+        }
+        let Some(mut writer) = self.inner.writer.try_lock() else {
+            return Ok(None);
+        };
+        writer.check()?;
+        let applied = apply::apply(
+            &*writer.engine,
+            writer.position.clone(),
+            entries,
+            self.inner.known_level,
+        )?;
+        #[cfg(feature = "zoo")]
+        crate::zoo::write_position_apart(&*writer.engine, &applied.batch)?;
+        match writer.engine.write_at_once(&applied.batch) {
+            Ok(true) => Ok(Some(self.written(&mut writer, applied))),
+            Ok(false) => Ok(None),
+            Err(error) => {
+                writer.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// What entries did is in the engine: says so.
+    fn written(&self, writer: &mut Writer, applied: apply::Applied) -> Vec<AppliedEntry> {
+        writer.position = applied.position;
+        self.inner.hashes.lock().extend(applied.hashes);
+        self.inner
+            .publish(&writer.position, None, |ring| ring.push(applied.changes));
+        applied.outcomes
     }
 
     /// The applied position and membership, as last written.

@@ -326,9 +326,10 @@ async fn a_node_that_is_behind_says_so() {
     let leader = leader_among(&cluster, &[0, 1, 2]).await;
     let follower = (leader + 1) % cluster.nodes.len();
     assert_eq!(linearizable(&cluster, follower, "k").await.status, 404);
-    cluster.nodes[follower]
-        .set_failpoint("raft::before-apply", "pause")
-        .await;
+    // Otherwise consensus would stand still with it.
+    for (point, action) in [("raft::apply-on-its-thread", "return"), ("raft::before-apply", "pause")] {
+        cluster.nodes[follower].set_failpoint(point, action).await;
+    }
     let url = |node: usize| format!("{}/v2/kv/k", cluster.nodes[node].url());
     let to_leader = url(leader);
     let written = cluster

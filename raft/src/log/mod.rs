@@ -11,6 +11,8 @@ mod counters;
 mod database;
 mod note;
 mod open;
+#[cfg(not(feature = "simulation"))]
+mod prepared;
 mod reader;
 #[cfg(not(feature = "simulation"))]
 mod reclaim;
@@ -31,7 +33,7 @@ use std::sync::atomic::Ordering;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use counters::LogCounters;
 pub(crate) use open::OpenError;
@@ -50,7 +52,7 @@ const INLINE_SYNC_BYTES_MAX: usize = 600;
 /// The log, as openraft writes it. One of these exists a node.
 pub(crate) struct RaftLog {
     shared: Arc<LogShared>,
-    queue: Queue,
+    courier: mpsc::UnboundedSender<Operation>,
     next_ticket: Ticket,
     committed: Option<LogId>,
 }
@@ -98,7 +100,7 @@ fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
     let (queue, thread) = thread::start(shared.clone());
     let log = RaftLog {
         shared,
-        queue: queue.clone(),
+        courier: thread::courier(queue.clone()),
         next_ticket: 0,
         committed: opened.committed,
     };
@@ -163,12 +165,12 @@ impl Drop for LogHandle {
 impl RaftLog {
     fn enqueue(&self, operation: Operation) -> io::Result<()> {
         self.shared.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
-        self.queue
+        self.courier
             .send(operation)
             .map_err(|_| io::Error::other("the log is closed"))
     }
 
-    /// Whether to sync here: nothing is queued or under way, so that nothing can be overtaken.
+    /// Whether to sync here.
     fn syncs_inline(&self, bytes: usize) -> bool {
         bytes <= INLINE_SYNC_BYTES_MAX && self.shared.gauge.syncs_inline()
     }

@@ -18,7 +18,7 @@ use crate::codec;
 use crate::error::REMEDY;
 use crate::types::{Entry, LogId, Vote};
 
-const MEMTABLE_BYTES: usize = 16 << 20;
+pub(super) const MEMTABLE_BYTES: usize = 8 << 20;
 const MEMTABLES_MAX: i32 = 4;
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// Finished write-ahead logs kept for reuse: overwriting a file of known length syncs faster than growing one.

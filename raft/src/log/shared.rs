@@ -99,8 +99,8 @@ pub(crate) struct LogGauge {
     room: Notify,
     /// Operations queued and not yet done.
     pub(super) outstanding: AtomicUsize,
-    /// Whether small appends are synced where they arrive (see [`super::RaftLog`]).
-    inline_sync: AtomicBool,
+    /// Whether what is little is written where it arrives (see [`super::RaftLog`]).
+    inline: AtomicBool,
     /// When the disk was last slow.
     slow_at: Mutex<Option<Instant>>,
 }
@@ -134,20 +134,25 @@ impl LogGauge {
         self.outstanding.fetch_sub(operations, Ordering::Release);
     }
 
-    /// A follower that is not busy syncs small appends at once; a leader never, its core has followers to serve.
-    pub(crate) fn set_inline_sync(&self, on: bool) {
-        self.inline_sync.store(on, Ordering::Relaxed);
+    /// A follower that is not busy writes little at once; a leader never, its core has followers to serve.
+    pub(crate) fn set_inline(&self, on: bool) {
+        self.inline.store(on, Ordering::Relaxed);
     }
 
     /// Whether the disk may be waited for on the consensus thread: not soon after it was slow, since stalls come in series and heartbeats
     /// wait with that thread.
-    pub(super) fn syncs_inline(&self) -> bool {
+    pub(crate) fn is_inline(&self) -> bool {
         let slow = || (*self.slow_at.lock()).is_some_and(|at| at.elapsed() < INLINE_REST);
-        self.inline_sync.load(Ordering::Relaxed) && self.outstanding.load(Ordering::Acquire) == 0 && !slow()
+        self.inline.load(Ordering::Relaxed) && !slow()
+    }
+
+    /// Whether a small append may be synced on the consensus thread: nothing is queued or under way, so that nothing can be overtaken.
+    pub(super) fn syncs_inline(&self) -> bool {
+        self.outstanding.load(Ordering::Acquire) == 0 && self.is_inline()
     }
 
     /// A write has taken so long.
-    pub(super) fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, time: Duration) {
         if time > INLINE_TIME_MAX {
             *self.slow_at.lock() = Some(Instant::now());
         }
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn a_slow_disk_is_not_waited_for() {
         let gauge = LogGauge::default();
-        gauge.set_inline_sync(true);
+        gauge.set_inline(true);
         gauge.took(INLINE_TIME_MAX);
         assert!(gauge.syncs_inline());
         gauge.took(INLINE_TIME_MAX + Duration::from_millis(1));

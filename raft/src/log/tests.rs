@@ -211,7 +211,7 @@ async fn inline_syncs_keep_the_order() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("raft");
     let (mut log, handle) = create(&path).expect("created");
-    handle.gauge.set_inline_sync(true);
+    handle.gauge.set_inline(true);
     log.save_vote(&Vote::new(1, 1)).await.expect("durable");
     let mut durable = Vec::new();
     for index in 0..200 {

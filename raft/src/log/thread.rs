@@ -6,12 +6,14 @@ use super::shared::LogShared;
 use super::writer::Operation;
 
 #[cfg(not(feature = "simulation"))]
-pub(super) use of_a_node::{LogThread, Queue, start};
+pub(super) use of_a_node::{LogThread, Queue, courier, start};
 #[cfg(feature = "simulation")]
-pub(super) use simulated::{LogThread, Queue, start};
+pub(super) use simulated::{LogThread, Queue, courier, start};
 
 #[cfg(not(feature = "simulation"))]
 mod of_a_node {
+    use tokio::sync::mpsc;
+
     use super::{Arc, LogShared, Operation};
     use crate::log::writer;
 
@@ -29,6 +31,26 @@ mod of_a_node {
             .spawn(move || writer::run(&shared, &operations))
             .expect("the system starts one more thread");
         (queue, LogThread(thread))
+    }
+
+    /// Takes operations to the log thread, in order, once whatever else consensus has to do at the moment is done: above all peers are sent what
+    /// is to be written before this node begins to write it, as waking a thread takes longer than that.
+    pub(crate) fn courier(queue: Queue) -> mpsc::UnboundedSender<Operation> {
+        let (courier, mut operations) = mpsc::unbounded_channel();
+        drop(blox_runtime::spawn(async move {
+            while let Some(first) = operations.recv().await {
+                tokio::task::yield_now().await;
+                let mut next = Some(first);
+                while let Some(operation) = next {
+                    if queue.send(operation).is_err() {
+                        // The log is closed.
+                        return;
+                    }
+                    next = operations.try_recv().ok();
+                }
+            }
+        }));
+        courier
     }
 
     impl LogThread {
@@ -78,6 +100,11 @@ mod simulated {
             }
         }));
         (queue, LogThread)
+    }
+
+    /// The log's task has no other way.
+    pub(crate) fn courier(queue: Queue) -> Queue {
+        queue
     }
 
     async fn sync_delay() {

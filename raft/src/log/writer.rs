@@ -17,6 +17,10 @@ use super::counters::LogCounters;
 use super::database::{self, DB, WriteBatch, WriteOptions};
 use super::note::Note;
 #[cfg(not(feature = "simulation"))]
+use super::open::MEMTABLE_BYTES;
+#[cfg(not(feature = "simulation"))]
+use super::prepared::Prepared;
+#[cfg(not(feature = "simulation"))]
 use super::reclaim::Reclaim;
 use super::record;
 use super::shared::LogShared;
@@ -249,6 +253,7 @@ pub(super) fn gather(first: Operation, mut next: impl FnMut() -> Option<Operatio
 /// The log thread: takes all that waits, performs it, and again, until it is told to stop.
 #[cfg(not(feature = "simulation"))]
 pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
+    let mut prepared = Prepared::begin(shared.db.clone(), MEMTABLE_BYTES);
     let mut stopping = false;
     while !stopping {
         let Ok(first) = queue.recv() else { break };
@@ -258,6 +263,7 @@ pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
         shared.writer.lock().perform(operations, shared);
         shared.gauge.done(taken);
     }
+    prepared.stop();
     let mut writer = shared.writer.lock();
     let db = writer.db.clone();
     writer.reclaim.stop(&db);

@@ -1,13 +1,20 @@
 //! The apply thread: writes committed entries to the store, answers who waits for them, tells how far it is.
+//!
+//! One exception, as in the log: on a follower whose disk is quick short work is done at once, where it arrives, and saves two hand-overs
+//! between threads for every single write (docs/decisions/0022).
 
 use std::io;
+#[cfg(not(feature = "simulation"))]
+use std::sync::Arc;
 #[cfg(not(feature = "simulation"))]
 use std::sync::mpsc;
 #[cfg(not(feature = "simulation"))]
 use std::thread::JoinHandle;
 
+#[cfg(not(feature = "simulation"))]
+use blox_runtime::time::Instant;
 use blox_runtime::watch;
-use blox_store::{LogEntry, Store};
+use blox_store::{AppliedEntry, LogEntry, Store};
 use openraft::entry::RaftPayload;
 use openraft::storage::EntryResponder;
 #[cfg(not(feature = "simulation"))]
@@ -16,6 +23,8 @@ use tokio::sync::oneshot;
 #[cfg(not(feature = "simulation"))]
 use super::AppliedReceiver;
 use crate::codec;
+#[cfg(not(feature = "simulation"))]
+use crate::log::LogGauge;
 use crate::types::{Entry, EntryPayload, LogId, Outcomes, StoredMembership, TypeConfig, position};
 
 #[cfg(feature = "simulation")]
@@ -30,21 +39,23 @@ struct Chunk {
 #[cfg(not(feature = "simulation"))]
 /// Hands committed entries to the apply thread. Dropping it ends the thread.
 pub(crate) struct Applier {
+    store: Store,
     queue: Option<mpsc::Sender<Chunk>>,
+    gauge: Arc<LogGauge>,
     applied: watch::Sender<Option<LogId>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[cfg(not(feature = "simulation"))]
 impl Applier {
-    /// Starts the apply thread.
-    pub(crate) fn start(store: Store, applied: Option<LogId>) -> (Applier, AppliedReceiver) {
+    /// Starts the apply thread. `gauge` says whether the consensus thread may wait for the disk.
+    pub(crate) fn start(store: Store, applied: Option<LogId>, gauge: Arc<LogGauge>) -> (Applier, AppliedReceiver) {
         let (queue, chunks) = mpsc::channel::<Chunk>();
         let (applied, receiver) = watch::channel(applied);
         let thread = std::thread::Builder::new()
             .name("blox-apply".to_owned())
             .spawn({
-                let applied = applied.clone();
+                let (store, applied) = (store.clone(), applied.clone());
                 move || {
                     // Ends when the queue is dropped.
                     for Chunk { entries, done } in chunks {
@@ -56,7 +67,9 @@ impl Applier {
             .expect("the system starts one more thread");
         (
             Applier {
+                store,
                 queue: Some(queue),
+                gauge,
                 applied,
                 thread: Some(thread),
             },
@@ -66,11 +79,38 @@ impl Applier {
 
     /// Applies entries as one batch and answers their proposers.
     pub(super) async fn apply(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let entries = if self.gauge.is_inline() && !is_left_to_the_thread() {
+            // The leader waits for the answer to what came with the news that these are committed: that is sent first.
+            tokio::task::yield_now().await;
+            match self.apply_at_once(entries)? {
+                Some(entries) => entries,
+                None => return Ok(()),
+            }
+        } else {
+            entries
+        };
         let ended = || io::Error::other("the apply thread has ended");
         let (done, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(ended)?;
         queue.send(Chunk { entries, done }).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
+    }
+
+    /// Applies entries here, where that is short work; otherwise gives them back. (The thread has nothing to do: entries come when those before
+    /// them are applied.)
+    fn apply_at_once(
+        &self,
+        entries: Vec<EntryResponder<TypeConfig>>,
+    ) -> io::Result<Option<Vec<EntryResponder<TypeConfig>>>> {
+        fail::fail_point!("raft::before-apply");
+        let began = Instant::now();
+        let log_entries = to_log_entries(&entries);
+        let Some(results) = self.store.apply_at_once(&log_entries).map_err(io::Error::other)? else {
+            return Ok(Some(entries));
+        };
+        self.gauge.took(began.elapsed());
+        answer(entries, results, &self.applied)?;
+        Ok(None)
     }
 
     /// A snapshot has replaced the state.
@@ -91,14 +131,36 @@ impl Drop for Applier {
     }
 }
 
+/// Whether a test has the apply thread do everything.
+#[cfg(not(feature = "simulation"))]
+fn is_left_to_the_thread() -> bool {
+    fail::fail_point!("raft::apply-on-its-thread", |_| true);
+    false
+}
+
 pub(super) fn apply(
     store: &Store,
     entries: Vec<EntryResponder<TypeConfig>>,
     applied: &watch::Sender<Option<LogId>>,
 ) -> io::Result<()> {
     fail::fail_point!("raft::before-apply");
-    let log_entries: Vec<LogEntry> = entries.iter().map(|(entry, _)| to_log_entry(entry)).collect();
+    let log_entries = to_log_entries(&entries);
     let results = store.apply(&log_entries).map_err(io::Error::other)?;
+    #[cfg(feature = "simulation")]
+    crate::simulation::note_applied(store, &log_entries, &results);
+    answer(entries, results, applied)
+}
+
+fn to_log_entries(entries: &[EntryResponder<TypeConfig>]) -> Vec<LogEntry> {
+    entries.iter().map(|(entry, _)| to_log_entry(entry)).collect()
+}
+
+/// Tells what was applied, and whoever waits for it.
+fn answer(
+    entries: Vec<EntryResponder<TypeConfig>>,
+    results: Vec<AppliedEntry>,
+    applied: &watch::Sender<Option<LogId>>,
+) -> io::Result<()> {
     fail::fail_point!("raft::after-apply");
     if results.len() != entries.len() {
         return Err(io::Error::other(format!(
@@ -107,8 +169,6 @@ pub(super) fn apply(
             results.len()
         )));
     }
-    #[cfg(feature = "simulation")]
-    crate::simulation::note_applied(store, &log_entries, &results);
     applied.send_replace(entries.last().map(|(entry, _)| entry.log_id));
     for ((_, responder), result) in entries.into_iter().zip(results) {
         if let Some(responder) = responder {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blox_runtime::{random, time, watch};
@@ -9,6 +10,7 @@ use blox_store::Store;
 use openraft::storage::EntryResponder;
 
 use super::{AppliedReceiver, applier};
+use crate::log::LogGauge;
 use crate::types::{LogId, TypeConfig};
 
 /// What applying a batch takes, microseconds.
@@ -21,7 +23,7 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    pub(crate) fn start(store: Store, applied: Option<LogId>) -> (Applier, AppliedReceiver) {
+    pub(crate) fn start(store: Store, applied: Option<LogId>, _: Arc<LogGauge>) -> (Applier, AppliedReceiver) {
         let (applied, receiver) = watch::channel(applied);
         (Applier { store, applied }, receiver)
     }

@@ -57,6 +57,7 @@ where
     let outbound = Outbound {
         input: Arc::new(Mutex::new(Some(input))),
         held: None,
+        timer: None,
         holds: true,
         alone_at: None,
         sent: sent.clone(),
@@ -121,6 +122,8 @@ impl<S> Session<S> {
 struct Outbound<S> {
     input: Arc<Mutex<Option<S>>>,
     held: Option<Held>,
+    /// Runs on where what it was set for is gone: setting one wakes the thread once more.
+    timer: Option<Pin<Box<Sleep>>>,
     /// Whether entries came soon enough after the last request without any to take it along.
     holds: bool,
     /// When one was sent without.
@@ -132,7 +135,7 @@ struct Outbound<S> {
 /// A request without entries, until its time has come. Answers are matched by log id, so a later request may stand for it.
 struct Held {
     request: AppendEntriesRequest<TypeConfig>,
-    until: Pin<Box<Sleep>>,
+    until: Instant,
 }
 
 impl<S> Outbound<S>
@@ -154,7 +157,7 @@ where
                     }
                     let until = match self.held.take() {
                         Some(held) => held.until,
-                        None => Box::pin(blox_runtime::time::sleep(HOLD_BACK)),
+                        None => Instant::now() + HOLD_BACK,
                     };
                     self.held = Some(Held { request, until });
                 }
@@ -165,12 +168,17 @@ where
                 }
                 Poll::Ready(None) => *input = None,
                 Poll::Pending => {
-                    let due = self
-                        .held
-                        .as_mut()
-                        .is_some_and(|held| held.until.as_mut().poll(context).is_ready());
-                    if !due {
+                    let Some(held) = &self.held else { return Poll::Pending };
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(blox_runtime::time::sleep_until(held.until)));
+                    if timer.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
+                    }
+                    self.timer = None;
+                    if Instant::now() < held.until {
+                        // It was set for an earlier one.
+                        continue;
                     }
                     self.holds = false;
                     self.alone_at = Some(Instant::now());
@@ -272,6 +280,7 @@ mod tests {
             Outbound {
                 input: Arc::new(Mutex::new(Some(receiver))),
                 held: None,
+                timer: None,
                 holds: true,
                 alone_at: None,
                 sent: Arc::default(),

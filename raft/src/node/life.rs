@@ -305,17 +305,11 @@ fn check_known_as(node: &Node, store: &Store) -> Result<(), StartError> {
 
 /// Waits until openraft ends, and says why it did.
 async fn ended(engine: &Engine) -> String {
-    let mut metrics = engine.raft.metrics();
-    loop {
-        if let Err(fatal) = &metrics.borrow_and_update().running_state {
-            return format!("consensus has ended: {fatal}");
-        }
-        if metrics.changed().await.is_err() {
-            let last = metrics.borrow_watched().running_state.clone();
-            return match last {
-                Err(fatal) => format!("consensus has ended: {fatal}"),
-                Ok(()) => "consensus has ended: its core panicked".to_owned(),
-            };
-        }
+    // Its metrics as a whole change with every entry; these do seldom, and end with it as well.
+    let mut metrics = engine.raft.server_metrics();
+    while metrics.changed().await.is_ok() {}
+    match &engine.raft.metrics().borrow_watched().running_state {
+        Err(fatal) => format!("consensus has ended: {fatal}"),
+        Ok(()) => "consensus has ended: its core panicked".to_owned(),
     }
 }

@@ -105,7 +105,7 @@ fn observe(node: &Node, server: &RaftServerMetrics<TypeConfig>, applied: Option<
     }
     node.log
         .gauge
-        .set_inline_sync(matches!(role, Role::Follower | Role::Learner));
+        .set_inline(matches!(role, Role::Follower | Role::Learner));
     let leadership = leading.map_or(Leadership::Follower, |leading| Leadership::Leader {
         term: leading.term,
     });

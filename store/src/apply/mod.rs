@@ -38,6 +38,22 @@ use crate::store::{AppliedEntry, LogEntry, StoreError};
 /// After the entry that brings a batch past this, bytes, it is written: what entries do to the state may be far larger than themselves.
 const BATCH_BYTES_MAX: usize = 32 << 20;
 
+/// Entries of more than this together, bytes, are no short work.
+const SHORT_BYTES_MAX: usize = 2 << 10;
+
+/// Whether entries are applied in a few steps whose number does not depend on the state: keys put and deleted, and reports of sources.
+pub(crate) fn is_short(entries: &[LogEntry]) -> bool {
+    let payloads = || entries.iter().filter_map(|entry| entry.payload.as_ref());
+    let is_short = |command: &Command| {
+        use Operation::{DeleteKey, PutKey, ReportSource};
+        matches!(command.operation, Some(PutKey(_) | DeleteKey(_) | ReportSource(_)))
+    };
+    // What cannot be read is no short work either.
+    let all_short =
+        |payload: &Bytes| Entry::decode(payload.clone()).is_ok_and(|entry| entry.commands.iter().all(is_short));
+    payloads().map(Bytes::len).sum::<usize>() <= SHORT_BYTES_MAX && payloads().all(all_short)
+}
+
 /// What applying entries gives: to be written, told, answered.
 pub(crate) struct Applied {
     /// One atomic batch.

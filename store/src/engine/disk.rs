@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    DBRecoveryMode, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    DBRecoveryMode, ErrorKind, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
@@ -168,6 +168,35 @@ impl DiskEngine {
         format!("{what} {} in {}", family.name(), self.files.directory.display())
     }
 
+    /// Writes a batch, unsynced.
+    fn write_with(&self, batch: &[Write], options: &WriteOptions) -> Result<(), rocksdb::Error> {
+        // What it will hold is known: it need not grow, which copies all of it each time.
+        let bytes = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
+        let mut writes = WriteBatch::with_capacity_bytes(batch.iter().map(bytes).sum());
+        for write in batch {
+            let family = self.family(write.family);
+            match &write.value {
+                Some(value) => writes.put_cf(family, &write.key, value),
+                None => writes.delete_cf(family, &write.key),
+            }
+        }
+        self.database.write_opt(writes, options)
+    }
+
+    fn writing(&self, error: &rocksdb::Error) -> StoreError {
+        let doing = format!("writing to the state in {}", self.files.directory.display());
+        self.damage.storage(doing, error)
+    }
+
+    /// A batch was written.
+    fn written(&self) -> Result<(), StoreError> {
+        let writes = self.writes.fetch_add(1, Ordering::Relaxed);
+        if writes.is_multiple_of(WRITES_PER_NOTE) {
+            self.look_at_manifest()?;
+        }
+        Ok(())
+    }
+
     fn collect(
         &self,
         mut pairs: DBRawIterator<'_>,
@@ -321,30 +350,19 @@ impl Engine for DiskEngine {
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
-        // What it will hold is known: it need not grow, which copies all of it each time.
-        let bytes = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
-        let mut writes = WriteBatch::with_capacity_bytes(batch.iter().map(bytes).sum());
-        for write in batch {
-            let family = self.family(write.family);
-            match &write.value {
-                Some(value) => writes.put_cf(family, &write.key, value),
-                None => writes.delete_cf(family, &write.key),
-            }
-        }
+        self.write_with(batch, &WriteOptions::default())
+            .map_err(|error| self.writing(&error))?;
+        self.written()
+    }
+
+    fn write_at_once(&self, batch: &[Write]) -> Result<bool, StoreError> {
         let mut options = WriteOptions::default();
-        options.set_sync(false);
-        self.database.write_opt(writes, &options).map_err(|error| {
-            let doing = format!("writing to the state in {}", self.files.directory.display());
-            self.damage.storage(doing, &error)
-        })?;
-        if self
-            .writes
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(WRITES_PER_NOTE)
-        {
-            self.look_at_manifest()?;
+        options.set_no_slowdown(true);
+        match self.write_with(batch, &options) {
+            Ok(()) => self.written().map(|()| true),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
+            Err(error) => Err(self.writing(&error)),
         }
-        Ok(())
     }
 
     fn flush(&self) -> Result<(), StoreError> {

@@ -114,6 +114,11 @@ pub(crate) trait Engine: Reader {
     /// Writes all or nothing; readers see it when this returns. Later writes to a key win.
     fn write(&self, batch: &[Write]) -> Result<(), StoreError>;
 
+    /// As [`Engine::write`], unless the write would have to wait for a flush or a compaction: `false`, and nothing is written.
+    fn write_at_once(&self, batch: &[Write]) -> Result<bool, StoreError> {
+        self.write(batch).map(|()| true)
+    }
+
     /// Makes everything written so far durable.
     fn flush(&self) -> Result<(), StoreError>;
 
