@@ -94,6 +94,7 @@ impl ReadRounds {
     /// Runs rounds, one after another, while somebody waits.
     pub(crate) async fn run(mut self, node: Arc<Node>) {
         while let Some(first) = self.receiver.recv().await {
+            node.settled().await;
             let mut waiting = vec![first];
             while let Ok(next) = self.receiver.try_recv() {
                 waiting.push(next);

@@ -14,8 +14,11 @@ use super::{CallError, KeyClient, Reading};
 const FIELDS_MAX: usize = 32;
 /// An answer's head, bytes.
 const HEAD_BYTES_MAX: usize = 8 << 10;
-/// A receive, bytes at most.
+/// A receive, bytes at most, where the answer is small, and where it is a list.
 const RECEIVE_BYTES: usize = 16 << 10;
+const RECEIVE_BYTES_OF_LISTS: usize = 256 << 10;
+/// Behind each chunk of a body.
+const CHUNK_END_BYTES: u64 = 2;
 
 /// One connection to one node.
 #[derive(Debug)]
@@ -32,8 +35,16 @@ struct Head {
     status: u16,
     /// Of itself, bytes.
     head_bytes: usize,
-    /// Of what follows, bytes.
-    body_bytes: usize,
+    body: Body,
+}
+
+/// How long what follows a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// Bytes.
+    Whole(usize),
+    /// Each chunk says it of itself.
+    Chunked,
 }
 
 impl LeanHttpClient {
@@ -47,8 +58,45 @@ impl LeanHttpClient {
         })
     }
 
+    /// A GET whose body is received and counted, piece by piece, never held whole; bytes.
+    pub async fn count(&mut self, path: &str) -> Result<u64, CallError> {
+        self.send("GET", path, "", &[]).await?;
+        let head = self.head().await?;
+        let bytes = match head.body {
+            Body::Whole(bytes) if head.is_success() => {
+                self.answer.drain(..head.head_bytes);
+                self.pass_over(bytes as u64).await?;
+                bytes as u64
+            }
+            Body::Whole(bytes) => return Err(self.refused(path, head, bytes).await),
+            Body::Chunked => {
+                self.answer.drain(..head.head_bytes);
+                self.pass_over_chunks().await?
+            }
+        };
+        match head.is_success() {
+            true => Ok(bytes),
+            false => Err(CallError::Refused(said(path, head.status, b"a long answer"))),
+        }
+    }
+
     /// Sends a request and receives its answer; one that is no success is an error.
     async fn ask(&mut self, method: &str, path: &str, parameters: &str, body: &[u8]) -> Result<(), CallError> {
+        self.send(method, path, parameters, body).await?;
+        let head = self.head().await?;
+        let Body::Whole(bytes) = head.body else {
+            return Err(no_answer("it does not say its length"));
+        };
+        if !head.is_success() {
+            return Err(self.refused(path, head, bytes).await);
+        }
+        while self.answer.len() < head.head_bytes + bytes {
+            self.receive(RECEIVE_BYTES).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, method: &str, path: &str, parameters: &str, body: &[u8]) -> Result<(), CallError> {
         let LeanHttpClient { address, request, .. } = self;
         request.clear();
         let length = body.len();
@@ -58,31 +106,72 @@ impl LeanHttpClient {
             "{method} {path}{parameters} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n"
         );
         request.extend_from_slice(body);
-        self.stream.write_all(&self.request).await.map_err(lost)?;
+        self.stream.write_all(&self.request).await.map_err(lost)
+    }
+
+    async fn head(&mut self) -> Result<Head, CallError> {
         self.answer.clear();
-        let head = loop {
-            self.receive().await?;
+        loop {
+            self.receive(RECEIVE_BYTES).await?;
             match head_of(&self.answer)? {
-                Some(head) => break head,
+                Some(head) => return Ok(head),
                 None if self.answer.len() > HEAD_BYTES_MAX => return Err(no_answer("its head has no end")),
                 None => {}
             }
-        };
-        while self.answer.len() < head.head_bytes + head.body_bytes {
-            self.receive().await?;
-        }
-        match head.status {
-            200..=299 => Ok(()),
-            status => Err(CallError::Refused(said(path, status, &self.answer[head.head_bytes..]))),
         }
     }
 
-    async fn receive(&mut self) -> Result<(), CallError> {
-        self.answer.reserve(RECEIVE_BYTES);
+    async fn refused(&mut self, path: &str, head: Head, bytes: usize) -> CallError {
+        while self.answer.len() < head.head_bytes + bytes {
+            if let Err(error) = self.receive(RECEIVE_BYTES).await {
+                return error;
+            }
+        }
+        CallError::Refused(said(path, head.status, &self.answer[head.head_bytes..]))
+    }
+
+    async fn pass_over_chunks(&mut self) -> Result<u64, CallError> {
+        let mut all = 0;
+        loop {
+            let size = httparse::parse_chunk_size(&self.answer).map_err(|_| no_answer("a chunk without a size"))?;
+            let httparse::Status::Complete((size_bytes, chunk)) = size else {
+                self.receive(RECEIVE_BYTES_OF_LISTS).await?;
+                continue;
+            };
+            self.answer.drain(..size_bytes);
+            self.pass_over(chunk + CHUNK_END_BYTES).await?;
+            if chunk == 0 {
+                return Ok(all);
+            }
+            all += chunk;
+        }
+    }
+
+    /// Receives so many bytes and lets go of them.
+    async fn pass_over(&mut self, mut bytes: u64) -> Result<(), CallError> {
+        loop {
+            let there = (self.answer.len() as u64).min(bytes);
+            self.answer.drain(..there as usize);
+            bytes -= there;
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.receive(RECEIVE_BYTES_OF_LISTS).await?;
+        }
+    }
+
+    async fn receive(&mut self, bytes: usize) -> Result<(), CallError> {
+        self.answer.reserve(bytes);
         match self.stream.read_buf(&mut self.answer).await.map_err(lost)? {
             0 => Err(no_answer("the connection was closed")),
             _ => Ok(()),
         }
+    }
+}
+
+impl Head {
+    fn is_success(self) -> bool {
+        (200..300).contains(&self.status)
     }
 }
 
@@ -108,15 +197,22 @@ fn head_of(answer: &[u8]) -> Result<Option<Head>, CallError> {
     let httparse::Status::Complete(head_bytes) = parsed else {
         return Ok(None);
     };
-    let length = response
-        .headers
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
+    let field = |name: &str| {
+        let mut fields = response.headers.iter();
+        let found = fields.find(|field| field.name.eq_ignore_ascii_case(name));
+        found.and_then(|field| std::str::from_utf8(field.value).ok())
+    };
+    let length = field("content-length").and_then(|length| length.trim().parse().ok());
+    let is_chunked = field("transfer-encoding").is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("chunked"));
+    let body = match length {
+        Some(bytes) => Body::Whole(bytes),
+        None if is_chunked => Body::Chunked,
+        None => return Err(no_answer("it does not say its length")),
+    };
     Ok(Some(Head {
         status: response.code.unwrap_or_default(),
         head_bytes,
-        body_bytes: length.ok_or_else(|| no_answer("it does not say its length"))?,
+        body,
     }))
 }
 
@@ -142,11 +238,36 @@ mod tests {
         let head = Head {
             status: 200,
             head_bytes: answer.len() - 5,
-            body_bytes: 5,
+            body: Body::Whole(5),
         };
         assert_eq!(head_of(answer).ok(), Some(Some(head)));
         assert!(head_of(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
         assert!(head_of(b"no answer at all\r\n\r\n").is_err());
+    }
+
+    /// A list's chunks are counted, wherever they are cut on the way, and the next answer begins behind them.
+    #[tokio::test]
+    async fn chunks_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let list = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n";
+            let short = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
+            for (answer, piece) in [(list, 1), (list, 7), (short, 100), (list, 1_000)] {
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).await.expect("a request") > 0);
+                for piece in answer.as_bytes().chunks(piece) {
+                    stream.write_all(piece).await.expect("a client");
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let mut client = LeanHttpClient::connect(&address).await.expect("a server");
+        for bytes in [31, 31, 3, 31] {
+            assert_eq!(client.count("/list").await.expect("answered"), bytes);
+        }
+        served.await.expect("no panic");
     }
 
     /// An answer that comes in pieces is received to its end before the next request; a refusal is told; a closed connection is an error.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::growth::{FLAT, Point, times_as_long};
 use super::simulated::SimulatedEcs;
 use super::{RowError, Settings, say};
-use crate::client::HttpClient;
+use crate::client::LeanHttpClient;
 use crate::figure::{Figure, Goal, median};
 use crate::load::drive;
 use crate::server::Side;
@@ -130,9 +130,9 @@ impl Grown {
         address: &str,
         path: impl Fn(&mut SmallRng) -> String + Clone + 'static,
     ) -> Result<f64, RowError> {
-        let client = HttpClient::connect(address).await?;
+        let client = LeanHttpClient::connect(address).await?;
         let ask =
-            async move |client: &mut HttpClient, random: &mut SmallRng| client.count(&path(random)).await.map(drop);
+            async move |client: &mut LeanHttpClient, random: &mut SmallRng| client.count(&path(random)).await.map(drop);
         let window = drive(&self.ecs.server, vec![client], settings.times, settings.seed, ask).await?;
         Ok(window.milliseconds(50.0))
     }
@@ -140,7 +140,7 @@ impl Grown {
 
 /// The median of a few whole lists, which may take seconds each.
 async fn whole_list_ms(settings: &Settings, address: &str) -> Result<f64, RowError> {
-    let mut client = HttpClient::connect(address).await?;
+    let mut client = LeanHttpClient::connect(address).await?;
     let (mut all_ms, began) = (Vec::new(), Instant::now());
     while all_ms.len() < LISTS_MIN || began.elapsed() < settings.times.counts {
         let asked = Instant::now();

@@ -23,6 +23,12 @@ const MEMTABLES_MAX: i32 = 4;
 const WAL_BYTES_MAX: u64 = 256 << 20;
 /// Finished write-ahead logs kept for reuse: overwriting a file of known length syncs faster than growing one.
 const WAL_FILES_RECYCLED: usize = 3;
+/// Tables before they are merged: what they hold is mostly let go of before that (see [`super::reclaim`]), ...
+const TABLES: i32 = 16;
+/// ... before writes are slowed down, ...
+const TABLES_SLOW: i32 = 40;
+/// ... and before they wait.
+const TABLES_MAX: i32 = 64;
 /// Tables are synced in steps, so that no flush makes a log sync wait.
 const TABLE_SYNC_STEP_BYTES: u64 = 512 << 10;
 /// Flushes and compactions write no faster than this a second.
@@ -74,6 +80,9 @@ fn options() -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_paranoid_checks(true);
     options.set_compression_type(DBCompressionType::Lz4);
+    options.set_level_zero_file_num_compaction_trigger(TABLES);
+    options.set_level_zero_slowdown_writes_trigger(TABLES_SLOW);
+    options.set_level_zero_stop_writes_trigger(TABLES_MAX);
     options.set_bytes_per_sync(TABLE_SYNC_STEP_BYTES);
     options.set_ratelimiter(
         BACKGROUND_BYTES_PER_SECOND,

@@ -19,7 +19,7 @@ use crate::types::{Entry, LogId};
 /// A disk that takes longer than this for a write is not waited for on the consensus thread for a while, ...
 const INLINE_TIME_MAX: Duration = Duration::from_millis(10);
 /// ... namely this.
-const INLINE_REST: Duration = Duration::from_secs(10);
+const INLINE_REST: Duration = Duration::from_secs(2);
 
 /// Why entries cannot be read.
 #[derive(Debug, thiserror::Error)]

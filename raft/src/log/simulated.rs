@@ -251,6 +251,9 @@ impl Options {
     pub(super) fn set_wal_recovery_mode(&mut self, _mode: DBRecoveryMode) {}
     pub(super) fn set_paranoid_checks(&mut self, _on: bool) {}
     pub(super) fn set_compression_type(&mut self, _kind: DBCompressionType) {}
+    pub(super) fn set_level_zero_file_num_compaction_trigger(&mut self, _tables: i32) {}
+    pub(super) fn set_level_zero_slowdown_writes_trigger(&mut self, _tables: i32) {}
+    pub(super) fn set_level_zero_stop_writes_trigger(&mut self, _tables: i32) {}
     pub(super) fn set_bytes_per_sync(&mut self, _bytes: u64) {}
     pub(super) fn set_ratelimiter(&mut self, _bytes: i64, _microseconds: i64, _fairness: i32) {}
     pub(super) fn set_keep_log_file_num(&mut self, _count: usize) {}

@@ -37,6 +37,9 @@ use crate::read::ReadQueue;
 use crate::status::{Leadership, Role};
 use crate::types::NodeInfo;
 
+/// How long an elected leader's first entry is waited for by those who propose and read: with a quorum it takes milliseconds.
+const SETTLING_MAX: Duration = Duration::from_millis(500);
+
 /// One node. Lives as long as its last user; its tasks end with `stop`.
 pub(crate) struct Node {
     pub config: RaftConfig,
@@ -99,6 +102,20 @@ impl Node {
         let found = view.wait_for(next).await.map(|view| KnownLeader::of(&view));
         // The node keeps the sender: it never closes while somebody waits here.
         found.unwrap_or(before)
+    }
+
+    /// Waits while this node is elected and has yet to apply the first entry of its term: who comes meanwhile would be sent away for a moment that
+    /// is shorter than the pause it makes.
+    pub(crate) async fn settled(&self) {
+        let is_settled = |view: &View| view.role != Role::Leader || view.leading.is_some();
+        if is_settled(&self.view.borrow()) {
+            return;
+        }
+        let mut view = self.view.subscribe();
+        let settled = view.wait_for(is_settled);
+        if blox_runtime::time::timeout(SETTLING_MAX, settled).await.is_err() {
+            tracing::debug!("elected, and its first entry is not committed yet");
+        }
     }
 
     /// How long one round of a read index may take: a leader that has not heard of a quorum for so long has lost it.

@@ -47,6 +47,7 @@ pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
         };
         // Whatever comes while this waits joins the batch.
         node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+        node.settled().await;
         let Some((destination, permit)) = lane.room(&mut view).await else {
             return;
         };

@@ -46,6 +46,13 @@ const BACKGROUND_THREADS: i32 = 2;
 const WRITES_PER_NOTE: u64 = 16;
 /// What a write takes in a batch beside its key and value, about, bytes: a tag, its family, two lengths.
 const RECORD_BYTES: usize = 16;
+/// Tables of a family that is written to and seldom read before they are merged into those below: each merge reads and writes all of the first
+/// level again.
+const SELDOM_READ_TABLES: i32 = 16;
+/// Beyond so many writes are slowed down, ...
+const SELDOM_READ_TABLES_SLOW: i32 = 40;
+/// ... and beyond so many they wait.
+const SELDOM_READ_TABLES_MAX: i32 = 64;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 16 << 10;
 /// RocksDB's own text logs kept.
@@ -272,6 +279,11 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_write_buffer_size(MEMTABLE_BYTES);
     options.set_max_write_buffer_number(MEMTABLES_PER_FAMILY);
     options.set_level_compaction_dynamic_level_bytes(true);
+    if matches!(family, Family::Versions | Family::History) {
+        options.set_level_zero_file_num_compaction_trigger(SELDOM_READ_TABLES);
+        options.set_level_zero_slowdown_writes_trigger(SELDOM_READ_TABLES_SLOW);
+        options.set_level_zero_stop_writes_trigger(SELDOM_READ_TABLES_MAX);
+    }
     options
 }
 

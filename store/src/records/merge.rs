@@ -94,6 +94,10 @@ pub fn key_of(observation: &Observation) -> Result<Key, ObservationError> {
 
 /// What the observation would do to the record, at less cost than [`merge`]. For deleted resources see [`is_raised_from`].
 pub fn effect(existing: Option<&ResourceRecord>, observation: &Observation) -> Result<Effect, ObservationError> {
+    if is_plain_news(existing, observation) && normalise::is_object(&observation.document) {
+        key_of(observation)?;
+        return Ok(Effect::Applied);
+    }
     Ok(match weigh(existing, observation)? {
         Weighed::Unchanged(effect) => effect,
         Weighed::Changed(change) => change.effect,
@@ -163,6 +167,12 @@ pub fn newest_known(record: &ResourceRecord) -> (Option<i64>, i64) {
         .max()
         .unwrap_or_default();
     (ecs_version, observed_at_ms)
+}
+
+/// Whether an observation counts whatever it says: an event of a resource of which none was seen, or only of lower versions.
+fn is_plain_news(existing: Option<&ResourceRecord>, observation: &Observation) -> bool {
+    let held = existing.and_then(|record| record.event.as_ref());
+    observation.form() == Form::Event && held.is_none_or(|held| observation.ecs_version > held.ecs_version)
 }
 
 enum Weighed {
@@ -327,12 +337,12 @@ fn show(
     let (Some(event), Some(describe)) = (event, describe) else {
         return Ok(document);
     };
-    let (from_event, from_describe) = match form {
-        Form::Event => (document, normalise(&describe.document)?),
-        _ => (normalise(&event.document)?, document),
-    };
+    let is_event = form == Form::Event;
     Ok(match order_between_forms(event, describe) {
-        Ordering::Less => shown::describe_with_event(from_describe, &from_event),
-        Ordering::Equal | Ordering::Greater => shown::event_with_describe(from_event, &from_describe),
+        Ordering::Less if is_event => shown::describe_with_event(normalise(&describe.document)?, &document),
+        Ordering::Less => shown::describe_with_event(document, &normalise(&event.document)?),
+        // Of the Describe answer, which an event leaves as it was, little is looked at.
+        _ if is_event => shown::event_with_describe(document, &shown::lending(&describe.document)?),
+        _ => shown::event_with_describe(normalise(&event.document)?, &document),
     })
 }

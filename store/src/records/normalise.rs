@@ -3,6 +3,7 @@
 //! The two forms differ in few ways, all of them traps: times are epoch seconds in API answers and ISO 8601 in events, and a network
 //! interface is `ElasticNetworkInterface` in the one and `eni` in the other. Nothing is ever taken out: what ECS sent stays, unknown fields too.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::timestamps;
@@ -41,6 +42,11 @@ pub fn normalise(received: &[u8]) -> Result<Document, UnreadableDocument> {
     rewrite_times(&mut document);
     rename_network_interfaces(&mut document);
     Ok(document)
+}
+
+/// Whether what was received is a JSON object, at less cost than reading it.
+pub(super) fn is_object(received: &[u8]) -> bool {
+    received.trim_ascii_start().first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(received).is_ok()
 }
 
 /// The bytes of a document: compact, keys sorted.
@@ -93,7 +99,7 @@ fn names_a_time(name: &str) -> bool {
     name.ends_with("At") || OTHER_TIME_NAMES.contains(&name)
 }
 
-fn rewrite_times(object: &mut Document) {
+pub(super) fn rewrite_times(object: &mut Document) {
     for (name, value) in object.iter_mut() {
         match value {
             Value::Number(number) if names_a_time(name) => {

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 
 use super::{Fleet, Speed, cluster};
-use crate::client::HttpClient;
+use crate::client::LeanHttpClient;
 use crate::figure::{Figure, Goal};
 use crate::load::{Times, Window, drive};
 use crate::rows::{RowError, Settings, add, say};
@@ -145,14 +145,14 @@ impl Fleet {
         let addresses = server.addresses();
         let mut all = Vec::with_capacity(clients);
         for number in 0..clients {
-            all.push(HttpClient::connect(&addresses[number % addresses.len()]).await?);
+            all.push(LeanHttpClient::connect(&addresses[number % addresses.len()]).await?);
         }
         let times = Times {
             counts: settings.times.counts * u32::try_from(settings.rounds).unwrap_or(1),
             ..settings.times
         };
         let ask =
-            async move |client: &mut HttpClient, random: &mut SmallRng| client.count(&path(random)).await.map(drop);
+            async move |client: &mut LeanHttpClient, random: &mut SmallRng| client.count(&path(random)).await.map(drop);
         Ok(drive(server, all, times, settings.seed, ask).await?)
     }
 }
