@@ -27,8 +27,8 @@ mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -52,7 +52,9 @@ const INLINE_SYNC_BYTES_MAX: usize = 600;
 /// The log, as openraft writes it. One of these exists a node.
 pub(crate) struct RaftLog {
     shared: Arc<LogShared>,
-    courier: mpsc::UnboundedSender<Operation>,
+    queue: Queue,
+    /// Set with the first operation: a log may be opened where no tasks run.
+    courier: OnceLock<mpsc::UnboundedSender<Operation>>,
     next_ticket: Ticket,
     committed: Option<LogId>,
 }
@@ -100,7 +102,8 @@ fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
     let (queue, thread) = thread::start(shared.clone());
     let log = RaftLog {
         shared,
-        courier: thread::courier(queue.clone()),
+        queue: queue.clone(),
+        courier: OnceLock::new(),
         next_ticket: 0,
         committed: opened.committed,
     };
@@ -142,14 +145,23 @@ impl LogHandle {
         self.tail.lock().sizes().purge_point(bytes)
     }
 
+    /// Makes write-ahead logs ready, beside everything else: this node takes part from here on.
+    pub(crate) fn prepare(&self) {
+        self.tell(Operation::Prepare);
+    }
+
+    fn tell(&self, operation: Operation) {
+        self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
+        // A thread that is gone already needs no word any more.
+        drop(self.queue.send(operation));
+    }
+
     /// Writes what waits and ends the log thread. Blocking.
     pub(crate) fn close(&self) {
         let Some(thread) = self.thread.lock().take() else {
             return;
         };
-        self.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
-        // A thread that is gone already needs no word to go.
-        drop(self.queue.send(Operation::Stop));
+        self.tell(Operation::Stop);
         if !thread.join() {
             tracing::error!("the log thread panicked");
         }
@@ -166,6 +178,7 @@ impl RaftLog {
     fn enqueue(&self, operation: Operation) -> io::Result<()> {
         self.shared.gauge.outstanding.fetch_add(1, Ordering::AcqRel);
         self.courier
+            .get_or_init(|| thread::courier(self.queue.clone()))
             .send(operation)
             .map_err(|_| io::Error::other("the log is closed"))
     }

@@ -266,3 +266,37 @@ async fn a_limited_read_begins_at_its_start() {
     let entries = reader.limited_get_log_entries(4, 8).await.expect("held");
     assert_eq!(entries.len(), 4);
 }
+
+/// Write-ahead logs are made ready beside appends: soon one is written to that is as long as it will be. All appends are there when the log is opened
+/// again, also where it was closed meanwhile.
+#[cfg(not(feature = "simulation"))]
+#[tokio::test]
+async fn write_ahead_logs_are_made_ready() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("raft");
+    let (mut log, handle) = create(&path).expect("created");
+    handle.prepare();
+    append(&mut log, vec![entry(1, 0, 100)]).await;
+    drop((handle, log));
+
+    let (mut log, handle) = open(&path).expect("opened");
+    handle.prepare();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut index = 1;
+    let in_use = loop {
+        append(&mut log, vec![entry(1, index, 100)]).await;
+        index += 1;
+        let newest = write_ahead_logs(&path).pop().expect("one that is written to");
+        seen.insert(newest.clone());
+        // The first two were filled.
+        if seen.len() > 2 {
+            break newest;
+        }
+    };
+    let length = fs::metadata(in_use).expect("there").len();
+    assert!(length >= super::open::MEMTABLE_BYTES as u64, "{length} bytes");
+    drop((handle, log));
+    let (mut log, handle) = open(&path).expect("opened");
+    assert_eq!(read(&mut log).await.len() as u64, index);
+    drop((handle, log));
+}

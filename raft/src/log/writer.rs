@@ -54,6 +54,8 @@ pub(super) enum Operation {
         upto: LogId,
         indexes: Range<u64>,
     },
+    /// Write-ahead logs are made ready (see `prepared`).
+    Prepare,
     Stop,
 }
 
@@ -189,7 +191,7 @@ impl LogWriter {
                 #[cfg(not(feature = "simulation"))]
                 self.reclaim.purged(indexes.end);
             }
-            Operation::Stop => {}
+            Operation::Prepare | Operation::Stop => {}
         }
     }
 }
@@ -228,7 +230,7 @@ pub(super) fn answer(operations: Vec<Operation>, result: &io::Result<()>, shared
             Operation::Purge { .. } => {
                 fail::fail_point!("raft::after-purge");
             }
-            Operation::Stop => {}
+            Operation::Prepare | Operation::Stop => {}
         }
     }
 }
@@ -253,17 +255,25 @@ pub(super) fn gather(first: Operation, mut next: impl FnMut() -> Option<Operatio
 /// The log thread: takes all that waits, performs it, and again, until it is told to stop.
 #[cfg(not(feature = "simulation"))]
 pub(super) fn run(shared: &LogShared, queue: &mpsc::Receiver<Operation>) {
-    let mut prepared = Prepared::begin(shared.db.clone(), MEMTABLE_BYTES);
+    let mut prepared = None;
     let mut stopping = false;
     while !stopping {
         let Ok(first) = queue.recv() else { break };
         let operations;
         (operations, stopping) = gather(first, || queue.try_recv().ok());
         let taken = operations.len();
+        if operations
+            .iter()
+            .any(|operation| matches!(operation, Operation::Prepare))
+        {
+            prepared.get_or_insert_with(|| Prepared::begin(shared.db.clone(), MEMTABLE_BYTES));
+        }
         shared.writer.lock().perform(operations, shared);
         shared.gauge.done(taken);
     }
-    prepared.stop();
+    if let Some(mut prepared) = prepared {
+        prepared.stop();
+    }
     let mut writer = shared.writer.lock();
     let db = writer.db.clone();
     writer.reclaim.stop(&db);

@@ -267,6 +267,7 @@ async fn engage(node: &Arc<Node>, member: MemberIdentity, log: RaftLog) -> Resul
     let engine = Arc::new(engine);
     drop(node.engine.set(engine.clone()));
     engine.raft.run();
+    node.log.prepare();
     blox_runtime::spawn(observer::run(node.clone(), engine.clone()));
     blox_runtime::spawn(housekeeping::run(node.clone(), engine.clone()));
     blox_runtime::spawn(compare::run(node.clone(), engine.clone()));
