@@ -17,6 +17,8 @@ const POLICY: &str = "[snapshot]\nentries = 60\nkeep_entries = 20\n";
 const KEYS: usize = 40;
 const VALUE_BYTES: usize = 8 << 10;
 const ZEROED_BYTES: u64 = 4 << 10;
+/// So much of a value tells it from others.
+const MARK_BYTES: usize = 32;
 const FLIPS_MAX: usize = 1_000;
 /// A damaged state may show itself only when it is read: then the node ends, and starts again without it.
 const STARTS_MAX: usize = 4;
@@ -147,12 +149,14 @@ enum Damage {
     Missing,
 }
 
-/// Damages a file in place; what was done.
-fn inflict(damage: Damage, path: &Path, generator: &mut impl Rng) -> String {
+/// Damages a file in place, where it ends with `last` before that: a write-ahead log is longer than what it holds. What was done.
+fn inflict(damage: Damage, path: &Path, last: &[u8], generator: &mut impl Rng) -> String {
     // In place: a table's other name, in a snapshot, is the same file.
     let write = |bytes: &[u8]| fs::write(path, bytes).expect("written");
     let mut bytes = fs::read(path).expect("readable");
-    let length = bytes.len();
+    let mark = &last[..MARK_BYTES.min(last.len())];
+    let found = bytes.windows(mark.len().max(1)).rposition(|window| window == mark);
+    let length = found.map_or(bytes.len(), |start| bytes.len().min(start + last.len()));
     match damage {
         Damage::Flipped(bits) => {
             for _ in 0..bits {
@@ -241,7 +245,8 @@ async fn damaged_files_never_become_answers() {
         };
         let copy = data.with_extension("copy");
         copy_directory(&data, &copy);
-        let done = inflict(damage, &path, &mut generator);
+        let last = if kind == Kind::LogWriteAhead { value.as_slice() } else { &[] };
+        let done = inflict(damage, &path, last, &mut generator);
         let shown = path
             .strip_prefix(&data)
             .expect("in the data directory")
