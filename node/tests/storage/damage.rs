@@ -245,7 +245,11 @@ async fn damaged_files_never_become_answers() {
         };
         let copy = data.with_extension("copy");
         copy_directory(&data, &copy);
-        let last = if kind == Kind::LogWriteAhead { value.as_slice() } else { &[] };
+        let last = if kind == Kind::LogWriteAhead {
+            value.as_slice()
+        } else {
+            &[]
+        };
         let done = inflict(damage, &path, last, &mut generator);
         let shown = path
             .strip_prefix(&data)
