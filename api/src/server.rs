@@ -63,5 +63,6 @@ pub async fn serve(listener: TcpListener, state: ApiState, shutdown: Cancellatio
         tracing::warn!("connections were still busy at the end of the grace and are cut");
     }
     connections.shutdown().await;
+    workers.end().await;
     Ok(())
 }

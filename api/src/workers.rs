@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -16,15 +17,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// How long a thread waits at its end for reads that hang on the disk.
 const THREAD_END_MS_MAX: u64 = 1_000;
 
-/// As many as there are processors. They end when this is dropped.
+/// As many as there are processors. They end when this is dropped; who calls [`Workers::end`] waits for that.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
-    _stop: DropGuard,
+    stop: DropGuard,
 }
 
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
 }
 
 /// A connection's place with its worker.
@@ -41,11 +43,24 @@ impl Workers {
     pub fn start() -> io::Result<Workers> {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
         let workers = (0..count).map(|_| Worker::start(stop.clone()));
         Ok(Workers {
             workers: workers.collect::<io::Result<_>>()?,
-            _stop: stop.drop_guard(),
+            stop: guard,
         })
+    }
+
+    /// Ends the threads; what they still read from the disk is waited for, [`THREAD_END_MS_MAX`] at most.
+    pub async fn end(self) {
+        drop(self.stop);
+        let joined = tokio::task::spawn_blocking(|| {
+            let threads = self.workers.into_iter().map(|worker| worker.thread.join());
+            threads.filter(Result::is_err).count()
+        });
+        if !matches!(joined.await, Ok(0)) {
+            tracing::error!("a thread that served connections panicked");
+        }
     }
 
     /// Has the worker with the fewest connections serve one more.
@@ -71,7 +86,7 @@ impl Worker {
     fn start(stop: CancellationToken) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("blox-http".to_owned())
             .spawn(move || {
                 runtime.block_on(stop.cancelled());
@@ -80,6 +95,7 @@ impl Worker {
         Ok(Worker {
             handle,
             connections: Arc::default(),
+            thread,
         })
     }
 }
@@ -117,5 +133,6 @@ mod tests {
             }
             assert_eq!(by_thread.into_values().collect::<Vec<_>>(), vec![3; count]);
         }
+        workers.end().await;
     }
 }

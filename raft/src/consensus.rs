@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::RaftConfig;
 use crate::disk::{DiskRoom, DiskStatus};
 use crate::error::{ProposeError, ReadError, StartError, TransferError};
+use crate::log::PREPARED_BYTES;
 use crate::metrics;
 use crate::node::{self, KnownLeader, Node};
 use crate::propose::{Answer, COMMAND_BYTES_MAX, Origin, Refusal, Submitted};
@@ -377,6 +378,9 @@ impl Consensus {
 
     /// Tells consensus how much room this node's disk has: a leader that knows of too little refuses writes before a disk is full.
     pub fn report_disk(&self, room: DiskRoom) {
+        if self.node().engine.get().is_some() && room.free_bytes >= room.needed_bytes + PREPARED_BYTES {
+            self.node().log.prepare();
+        }
         self.node().disks.report(room);
         self.node().weigh_disks();
     }

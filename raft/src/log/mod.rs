@@ -27,7 +27,7 @@ mod writer;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use openraft::OptionalSend;
@@ -49,6 +49,12 @@ use writer::{LogWriter, Operation};
 /// A follower syncs appends up to this size where they arrive, bytes.
 const INLINE_SYNC_BYTES_MAX: usize = 600;
 
+/// What [`LogHandle::prepare`] writes, bytes.
+#[cfg(not(feature = "simulation"))]
+pub(crate) const PREPARED_BYTES: u64 = (prepared::FILES * open::MEMTABLE_BYTES) as u64;
+#[cfg(feature = "simulation")]
+pub(crate) const PREPARED_BYTES: u64 = 0;
+
 /// The log, as openraft writes it. One of these exists a node.
 pub(crate) struct RaftLog {
     shared: Arc<LogShared>,
@@ -65,6 +71,7 @@ pub(crate) struct LogHandle {
     tail: Arc<Mutex<Tail>>,
     queue: Queue,
     thread: Mutex<Option<LogThread>>,
+    prepares: AtomicBool,
     /// What holds back proposals and append requests.
     pub gauge: Arc<LogGauge>,
     /// For the metrics page.
@@ -113,6 +120,7 @@ fn start(opened: open::Opened) -> (RaftLog, LogHandle) {
             tail,
             queue,
             thread: Mutex::new(Some(thread)),
+            prepares: AtomicBool::new(false),
             gauge,
             counters,
         },
@@ -145,9 +153,11 @@ impl LogHandle {
         self.tail.lock().sizes().purge_point(bytes)
     }
 
-    /// Makes write-ahead logs ready, beside everything else: this node takes part from here on.
+    /// Makes write-ahead logs ready, once, beside everything else. It takes [`PREPARED_BYTES`] on disk, which must be there.
     pub(crate) fn prepare(&self) {
-        self.tell(Operation::Prepare);
+        if !self.prepares.swap(true, Ordering::Relaxed) {
+            self.tell(Operation::Prepare);
+        }
     }
 
     fn tell(&self, operation: Operation) {

@@ -11,9 +11,11 @@ use std::thread::JoinHandle;
 use super::database::{DB, Error, WriteBatch, WriteOptions};
 
 /// The one that is written to, and the one that is next.
-const FILES: usize = 2;
-/// Written and synced at once.
-const STEP_BYTES: usize = 128 << 10;
+pub(super) const FILES: usize = 2;
+/// Written at once: a page. The system keeps what is written in larger pieces in larger pages, and counts each as written whole with every sync.
+const STEP_BYTES: usize = 4 << 10;
+/// Steps that are synced together: so few that another sync hardly notices.
+const STEPS_A_SYNC: usize = 32;
 /// Deleted where it never was, so that there is something to flush: only then is a file finished.
 const NO_KEY: &[u8] = b"m/nothing";
 
@@ -56,7 +58,7 @@ fn prepare(db: &DB, file_bytes: usize, stop: &AtomicBool) -> Result<(), Error> {
     let filler = vec![0; STEP_BYTES];
     let unsynced = WriteOptions::default();
     for _ in 0..FILES {
-        for _ in 0..file_bytes / STEP_BYTES {
+        for step_number in 0..file_bytes / STEP_BYTES {
             if stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
@@ -64,7 +66,9 @@ fn prepare(db: &DB, file_bytes: usize, stop: &AtomicBool) -> Result<(), Error> {
             // Stands in the write-ahead log only.
             step.put_log_data(&filler);
             db.write_opt(step, &unsynced)?;
-            db.flush_wal(true)?;
+            if step_number % STEPS_A_SYNC == 0 {
+                db.flush_wal(true)?;
+            }
         }
         db.delete(NO_KEY)?;
         db.flush()?;

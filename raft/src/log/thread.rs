@@ -42,9 +42,8 @@ mod of_a_node {
                 tokio::task::yield_now().await;
                 let mut next = Some(first);
                 while let Some(operation) = next {
-                    if queue.send(operation).is_err() {
-                        // The log is closed.
-                        return;
+                    if let Err(closed) = queue.send(operation) {
+                        closed.0.refuse();
                     }
                     next = operations.try_recv().ok();
                 }

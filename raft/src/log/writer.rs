@@ -60,6 +60,14 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    /// The log is closed: who waits for it is told.
+    #[cfg(not(feature = "simulation"))]
+    pub(super) fn refuse(self) {
+        if let Operation::Append { callback, .. } = self {
+            callback.io_completed(Err(io::Error::other("the log is closed")));
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Operation::Append { bytes, .. } => *bytes,

@@ -1,5 +1,6 @@
 //! The life of a node: its thread, its runtime, from opening its files to closing them.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -176,6 +177,7 @@ async fn open(config: RaftConfig, store: Store, clock: Arc<dyn Clock>) -> Result
         proposals,
         reads,
         view: watch::Sender::new(nobody()),
+        unsettled_term: AtomicU64::new(0),
         leadership: watch::Sender::new(Leadership::Follower),
         contact: Contact::default(),
         disks: Arc::default(),
@@ -267,7 +269,6 @@ async fn engage(node: &Arc<Node>, member: MemberIdentity, log: RaftLog) -> Resul
     let engine = Arc::new(engine);
     drop(node.engine.set(engine.clone()));
     engine.raft.run();
-    node.log.prepare();
     blox_runtime::spawn(observer::run(node.clone(), engine.clone()));
     blox_runtime::spawn(housekeeping::run(node.clone(), engine.clone()));
     blox_runtime::spawn(compare::run(node.clone(), engine.clone()));

@@ -9,6 +9,7 @@ mod life;
 mod observer;
 mod view;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub(crate) struct Node {
     pub proposals: ProposalQueue,
     pub reads: ReadQueue,
     pub view: watch::Sender<View>,
+    /// The last term as whose leader this node had nothing committed in time, see [`Node::settled`].
+    pub unsettled_term: AtomicU64,
     pub leadership: watch::Sender<Leadership>,
     pub contact: Contact,
     pub disks: Arc<Disks>,
@@ -108,13 +111,23 @@ impl Node {
     /// is shorter than the pause it makes.
     pub(crate) async fn settled(&self) {
         let is_settled = |view: &View| view.role != Role::Leader || view.leading.is_some();
-        if is_settled(&self.view.borrow()) {
-            return;
-        }
+        let term = {
+            let view = self.view.borrow();
+            // Once a term: without a quorum nothing would come of it.
+            if is_settled(&view) || view.term == self.unsettled_term.load(Ordering::Relaxed) {
+                return;
+            }
+            view.term
+        };
         let mut view = self.view.subscribe();
-        let settled = view.wait_for(is_settled);
-        if blox_runtime::time::timeout(SETTLING_MAX, settled).await.is_err() {
-            tracing::debug!("elected, and its first entry is not committed yet");
+        let settled = blox_runtime::time::timeout(SETTLING_MAX, view.wait_for(is_settled));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            settled = settled => if settled.is_err() {
+                self.unsettled_term.fetch_max(term, Ordering::Relaxed);
+                tracing::debug!(term, "elected, and its first entry is not committed yet");
+            }
         }
     }
 
