@@ -49,6 +49,9 @@ pub enum StoreError {
     /// What a newer version of Blox wrote.
     #[error("{0}: this node is older than the cluster's state; start it with the version that the others run")]
     Unknown(String),
+    /// What was asked for without waiting for the disk is on disk only: to be asked for again, in the ordinary way.
+    #[error("not in memory")]
+    NotInMemory,
 }
 
 impl StoreError {
@@ -342,8 +345,8 @@ impl Store {
         Ok(outcomes)
     }
 
-    /// As [`Store::apply`], where that is short work and waits for nothing that is foreseen: neither for another writer nor for a flush or a
-    /// compaction. `None`: nothing was done.
+    /// As [`Store::apply`], where that is short work and waits for nothing that is foreseen: neither for another writer nor for the disk, a flush
+    /// or a compaction. `None`: nothing was done.
     pub fn apply_at_once(&self, entries: &[LogEntry]) -> Result<Option<Vec<AppliedEntry>>, StoreError> {
         if !apply::is_short(entries) {
             return Ok(None);
@@ -352,12 +355,14 @@ impl Store {
             return Ok(None);
         };
         writer.check()?;
-        let applied = apply::apply(
-            &*writer.engine,
-            writer.position.clone(),
-            entries,
-            self.inner.known_level,
-        )?;
+        let Some(in_memory) = writer.engine.in_memory() else {
+            return Ok(None);
+        };
+        let applied = match apply::apply(&*in_memory, writer.position.clone(), entries, self.inner.known_level) {
+            Err(StoreError::NotInMemory) => return Ok(None),
+            other => other?,
+        };
+        drop(in_memory);
         #[cfg(feature = "zoo")]
         crate::zoo::write_position_apart(&*writer.engine, &applied.batch)?;
         match writer.engine.write_at_once(&applied.batch) {

@@ -37,7 +37,7 @@ impl Database {
     fn point(self) -> &'static str {
         match self {
             Database::Log => "raft::before-sync",
-            Database::State => "raft::before-apply",
+            Database::State => "store::before-write",
         }
     }
 }

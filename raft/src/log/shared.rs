@@ -134,7 +134,7 @@ impl LogGauge {
         self.outstanding.fetch_sub(operations, Ordering::Release);
     }
 
-    /// A follower that is not busy writes little at once; a leader never, its core has followers to serve.
+    /// A follower that is not busy writes little at once; a leader never waits for its disk, its core has followers to serve.
     pub(crate) fn set_inline(&self, on: bool) {
         self.inline.store(on, Ordering::Relaxed);
     }
@@ -142,8 +142,16 @@ impl LogGauge {
     /// Whether the disk may be waited for on the consensus thread: not soon after it was slow, since stalls come in series and heartbeats
     /// wait with that thread.
     pub(crate) fn is_inline(&self) -> bool {
-        let slow = || (*self.slow_at.lock()).is_some_and(|at| at.elapsed() < INLINE_REST);
-        self.inline.load(Ordering::Relaxed) && !slow()
+        self.inline.load(Ordering::Relaxed) && self.is_quick()
+    }
+
+    /// Whether nothing waits for a disk that was quick lately: what is committed then comes alone.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.outstanding.load(Ordering::Acquire) == 0 && self.is_quick()
+    }
+
+    fn is_quick(&self) -> bool {
+        !(*self.slow_at.lock()).is_some_and(|at| at.elapsed() < INLINE_REST)
     }
 
     /// Whether a small append may be synced on the consensus thread: nothing is queued or under way, so that nothing can be overtaken.
@@ -172,5 +180,17 @@ mod tests {
         assert!(gauge.syncs_inline());
         gauge.took(INLINE_TIME_MAX + Duration::from_millis(1));
         assert!(!gauge.syncs_inline());
+        assert!(!gauge.is_at_rest());
+    }
+
+    /// Something that waits for the disk, or is under way to it, is no rest, whoever leads.
+    #[test]
+    fn work_for_the_disk_is_no_rest() {
+        let gauge = LogGauge::default();
+        assert!(gauge.is_at_rest());
+        gauge.outstanding.fetch_add(1, Ordering::AcqRel);
+        assert!(!gauge.is_at_rest());
+        gauge.done(1);
+        assert!(gauge.is_at_rest());
     }
 }

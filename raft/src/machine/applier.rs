@@ -1,7 +1,7 @@
 //! The apply thread: writes committed entries to the store, answers who waits for them, tells how far it is.
 //!
-//! One exception, as in the log: on a follower whose disk is quick short work is done at once, where it arrives, and saves two hand-overs
-//! between threads for every single write (docs/decisions/0022).
+//! One exception, as in the log: on a follower whose disk is quick short work is done at once, where it arrives, and on a leader that of a write
+//! which comes alone. It waits for no disk, and saves two hand-overs between threads for every single write (docs/decisions/0022).
 
 use std::io;
 #[cfg(not(feature = "simulation"))]
@@ -79,9 +79,13 @@ impl Applier {
 
     /// Applies entries as one batch and answers their proposers.
     pub(super) async fn apply(&self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
-        let entries = if self.gauge.is_inline() && !is_left_to_the_thread() {
-            // The leader waits for the answer to what came with the news that these are committed: that is sent first.
-            tokio::task::yield_now().await;
+        let follows = self.gauge.is_inline();
+        let comes_alone = entries.len() == 1 && self.gauge.is_at_rest();
+        let entries = if (follows || comes_alone) && !is_left_to_the_thread() {
+            if follows {
+                // The leader waits for the answer to what came with the news that these are committed: that is sent first.
+                tokio::task::yield_now().await;
+            }
             match self.apply_at_once(entries)? {
                 Some(entries) => entries,
                 None => return Ok(()),

@@ -26,7 +26,7 @@ pub(crate) use transaction::Transaction;
 
 use crate::commands;
 use crate::encoding::meta;
-use crate::engine::{Engine, Family, Write};
+use crate::engine::{Family, Reader, Write};
 use crate::feature_level::FeatureLevel;
 use crate::hashes::{HASH_INTERVAL_ENTRIES, HashPoint};
 use crate::proto::{
@@ -71,7 +71,7 @@ pub(crate) struct Applied {
 /// Applies entries to the state at `position`: all of them, or as many as one batch holds, one at least.
 /// `known`: the newest feature level this node knows.
 pub(crate) fn apply(
-    engine: &dyn Engine,
+    engine: &dyn Reader,
     position: Position,
     entries: &[LogEntry],
     known: FeatureLevel,

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::engine::{Engine, Family, Pair, ScanLimit, Write};
+use crate::engine::{Family, Pair, Reader, ScanLimit, Write};
 use crate::store::StoreError;
 
 /// How much a scan takes out of the engine at once.
@@ -19,7 +19,7 @@ type Pending = BTreeMap<Bytes, Option<Bytes>>;
 
 /// The engine as it will be once the batch is written.
 pub(crate) struct Overlay<'a> {
-    engine: &'a dyn Engine,
+    engine: &'a dyn Reader,
     pending: [Pending; Family::ALL.len()],
     /// Of all that was written; a key written twice counts twice.
     bytes: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Overlay<'a> {
 
 impl<'a> Overlay<'a> {
     /// Nothing written yet.
-    pub fn new(engine: &'a dyn Engine) -> Overlay<'a> {
+    pub fn new(engine: &'a dyn Reader) -> Overlay<'a> {
         Overlay {
             engine,
             pending: Default::default(),

@@ -11,7 +11,7 @@ use super::indexes;
 use super::overlay::Overlay;
 use crate::Revision;
 use crate::encoding::{self, Index, age_key, meta};
-use crate::engine::{Engine, Family};
+use crate::engine::{Family, Reader};
 use crate::feature_level::FeatureLevel;
 use crate::key::{Key, Kind};
 use crate::proto::{HistoryRecord, Position, SourceStatus, StoredValue, Tombstone, stored_value};
@@ -45,7 +45,7 @@ pub(crate) fn decode<T: Message + Default>(bytes: Bytes, what: &str) -> Result<T
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, position: Position, known: FeatureLevel) -> Transaction<'a> {
+    pub(super) fn new(engine: &'a dyn Reader, position: Position, known: FeatureLevel) -> Transaction<'a> {
         Transaction {
             overlay: Overlay::new(engine),
             position,

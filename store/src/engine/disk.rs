@@ -1,7 +1,8 @@
 //! The engine of a node: RocksDB.
 //!
 //! The write-ahead log is written and never synced by a write: after a crash the state is some earlier whole batch, and the consensus log
-//! replays the rest. Who lets go of log entries must have called [`Engine::flush`] or taken a checkpoint first.
+//! replays the rest. Who lets go of log entries must have called [`Engine::flush`] or taken a checkpoint first. Writes that must not wait for
+//! the disk only gather in memory what the next ordinary one hands to the system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    DBRecoveryMode, ErrorKind, Options, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    DBRecoveryMode, ErrorKind, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch, WriteOptions,
 };
 use self_cell::self_cell;
 
@@ -42,8 +43,9 @@ const BACKGROUND_PERIOD_US: i64 = 100_000;
 const BACKGROUND_FAIRNESS: i32 = 10;
 /// Threads for flushes and compactions.
 const BACKGROUND_THREADS: i32 = 2;
-/// The manifest is looked at with every 16th write or so: it changes with flushes and compactions only.
-const WRITES_PER_NOTE: u64 = 16;
+/// The manifest is looked at with every 16th write or so: it changes with flushes and compactions only. That write is an ordinary one, so that no
+/// more than these gather in memory.
+pub(super) const WRITES_PER_NOTE: u64 = 16;
 /// What a write takes in a batch beside its key and value, about, bytes: a tag, its family, two lengths.
 const RECORD_BYTES: usize = 16;
 /// Tables of a family that is written to and seldom read before they are merged into those below: each merge reads and writes all of the first
@@ -224,8 +226,17 @@ impl DiskEngine {
         }
         pairs
             .status()
-            .map_err(|error| self.damage.storage(self.doing("scanning", family), &error))?;
+            .map_err(|error| self.failed("scanning", family, &error))?;
         Ok(found)
+    }
+
+    /// Why nothing was read.
+    fn failed(&self, what: &str, family: Family, error: &rocksdb::Error) -> StoreError {
+        match error.kind() {
+            // Only said where it was asked not to wait for the disk.
+            ErrorKind::Incomplete => StoreError::NotInMemory,
+            _ => self.damage.storage(self.doing(what, family), error),
+        }
     }
 }
 
@@ -244,6 +255,7 @@ fn database_options() -> Result<Options, StoreError> {
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_manual_wal_flush(true);
     options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.set_wal_bytes_per_sync(BYTES_PER_SYNC);
     options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, BACKGROUND_PERIOD_US, BACKGROUND_FAIRNESS);
@@ -305,7 +317,7 @@ impl Reader for DiskEngine {
         let found = self.database.get_pinned_cf(self.family(family), key);
         found
             .map(copied)
-            .map_err(|error| self.damage.storage(self.doing("reading", family), &error))
+            .map_err(|error| self.failed("reading", family, &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
@@ -318,6 +330,48 @@ impl Reader for DiskEngine {
             from,
             limit,
         )
+    }
+}
+
+/// Reads memtables and the block cache, and nothing else.
+struct InMemory<'a> {
+    engine: &'a DiskEngine,
+    options: ReadOptions,
+}
+
+impl InMemory<'_> {
+    fn of(engine: &DiskEngine) -> InMemory<'_> {
+        let options = InMemory::options(&[]);
+        InMemory { engine, options }
+    }
+
+    fn options(until: &[u8]) -> ReadOptions {
+        let mut options = bounded(until);
+        options.set_read_tier(ReadTier::BlockCache);
+        options
+    }
+}
+
+impl Reader for InMemory<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let engine = self.engine;
+        let found = engine
+            .database
+            .get_pinned_cf_opt(engine.family(family), key, &self.options);
+        found
+            .map(copied)
+            .map_err(|error| engine.failed("reading", family, &error))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+        if !until.is_empty() && from >= until {
+            return Ok(Vec::new());
+        }
+        let engine = self.engine;
+        let pairs = engine
+            .database
+            .raw_iterator_cf_opt(engine.family(family), InMemory::options(until));
+        engine.collect(pairs, family, from, limit)
     }
 }
 
@@ -338,7 +392,7 @@ impl Reader for DiskSnapshot {
         let found = self.borrow_dependent().get_pinned_cf(engine.family(family), key);
         found
             .map(copied)
-            .map_err(|error| engine.damage.storage(engine.doing("reading", family), &error))
+            .map_err(|error| engine.failed("reading", family, &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
@@ -361,8 +415,15 @@ impl Engine for DiskEngine {
         Arc::new(DiskSnapshot::new(self, |engine| engine.database.snapshot()))
     }
 
+    fn in_memory(&self) -> Option<Box<dyn Reader + '_>> {
+        let is_ordinary = self.writes.load(Ordering::Relaxed).is_multiple_of(WRITES_PER_NOTE);
+        (!is_ordinary).then(|| Box::new(InMemory::of(self)) as Box<dyn Reader>)
+    }
+
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
+        fail::fail_point!("store::before-write");
         self.write_with(batch, &WriteOptions::default())
+            .and_then(|()| self.database.flush_wal(false))
             .map_err(|error| self.writing(&error))?;
         self.written()
     }

@@ -120,6 +120,10 @@ impl Engine for MemoryEngine {
         })
     }
 
+    fn in_memory(&self) -> Option<Box<dyn Reader + '_>> {
+        Some(Box::new(self))
+    }
+
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
         let mut families = self.families.write();
         for write in batch {

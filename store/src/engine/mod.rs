@@ -2,6 +2,8 @@
 //!
 //! Two engines behave alike: [`disk`] (RocksDB) in a node, [`memory`] in simulations. The state's meaning lives above them.
 
+#[cfg(test)]
+mod at_once_tests;
 pub(crate) mod damage;
 pub(crate) mod disk;
 mod manifest_note;
@@ -106,6 +108,16 @@ pub(crate) trait Reader: Send + Sync {
     fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError>;
 }
 
+impl<R: Reader + ?Sized> Reader for &R {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        (**self).get(family, key)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
+        (**self).scan(family, from, until, limit)
+    }
+}
+
 /// An engine. It has one writer at a time, and any number of readers.
 pub(crate) trait Engine: Reader {
     /// One consistent cut, valid as long as it is held.
@@ -114,7 +126,12 @@ pub(crate) trait Engine: Reader {
     /// Writes all or nothing; readers see it when this returns. Later writes to a key win.
     fn write(&self, batch: &[Write]) -> Result<(), StoreError>;
 
-    /// As [`Engine::write`], unless the write would have to wait for a flush or a compaction: `false`, and nothing is written.
+    /// Reads at the head what is in memory, for a write that does not wait for the disk; what is not there is [`StoreError::NotInMemory`].
+    /// `None`: the next write is to be an ordinary one.
+    fn in_memory(&self) -> Option<Box<dyn Reader + '_>>;
+
+    /// As [`Engine::write`], unless the write would have to wait for a flush or a compaction: `false`, and nothing is written. What is written so
+    /// is given to the system together with the next ordinary write: a process that is killed before may lose it, whole batches from the end.
     fn write_at_once(&self, batch: &[Write]) -> Result<bool, StoreError> {
         self.write(batch).map(|()| true)
     }
