@@ -345,8 +345,9 @@ impl Store {
         Ok(outcomes)
     }
 
-    /// As [`Store::apply`], where that is short work and waits for nothing that is foreseen: neither for another writer nor for the disk, a flush
-    /// or a compaction. `None`: nothing was done.
+    /// As [`Store::apply`], where that is short work and waits for nothing: neither for another writer nor for the disk, a flush or a compaction.
+    /// `None`: nothing was done. It reaches the system with the next [`Store::apply`] or [`Store::hand_over`]: a process that is killed before may
+    /// lose it, and consensus' log has it.
     pub fn apply_at_once(&self, entries: &[LogEntry]) -> Result<Option<Vec<AppliedEntry>>, StoreError> {
         if !apply::is_short(entries) {
             return Ok(None);
@@ -355,17 +356,25 @@ impl Store {
             return Ok(None);
         };
         writer.check()?;
-        let Some(in_memory) = writer.engine.in_memory() else {
+        // Until all of what was let go of is deleted, a piece goes with each entry.
+        if writer.position.swept_revision < writer.position.oldest_revision {
+            return Ok(None);
+        }
+        let engine = Arc::clone(&writer.engine);
+        let Some(_undisturbed) = engine.undisturbed() else {
             return Ok(None);
         };
-        let applied = match apply::apply(&*in_memory, writer.position.clone(), entries, self.inner.known_level) {
+        let position = writer.position.clone();
+        let applied = match apply::apply(&*engine.in_memory(), position, entries, self.inner.known_level) {
             Err(StoreError::NotInMemory) => return Ok(None),
             other => other?,
         };
-        drop(in_memory);
+        if !apply::is_little(&applied.batch) {
+            return Ok(None);
+        }
         #[cfg(feature = "zoo")]
-        crate::zoo::write_position_apart(&*writer.engine, &applied.batch)?;
-        match writer.engine.write_at_once(&applied.batch) {
+        crate::zoo::write_position_apart(&*engine, &applied.batch)?;
+        match engine.write_at_once(&applied.batch) {
             Ok(true) => Ok(Some(self.written(&mut writer, applied))),
             Ok(false) => Ok(None),
             Err(error) => {
@@ -526,6 +535,18 @@ impl Store {
     pub fn flush(&self) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.inner.engine.lock());
         engine.flush()
+    }
+
+    /// Whether [`Store::apply_at_once`] has gathered what the system has not been given.
+    pub fn has_gathered(&self) -> bool {
+        let engine = Arc::clone(&self.inner.engine.lock());
+        engine.has_gathered()
+    }
+
+    /// Gives to the system what [`Store::apply_at_once`] has gathered in memory. Blocking.
+    pub fn hand_over(&self) -> Result<(), StoreError> {
+        let engine = Arc::clone(&self.inner.engine.lock());
+        engine.hand_over()
     }
 
     /// Bytes that a flush, and so a checkpoint, would write: they need room on disk a second time.

@@ -16,6 +16,9 @@ use super::tail::{Tail, Ticket};
 use super::writer::LogWriter;
 use crate::types::{Entry, LogId};
 
+/// Proposals and append requests wait while this much of the log waits for the disk, bytes. A heartbeat is answered once what came before it is on
+/// disk: were it more, a disk that is busy would look like a node that is gone.
+const UNWRITTEN_BYTES_MAX: usize = 2 << 20;
 /// A disk that takes longer than this for a write is not waited for on the consensus thread for a while, ...
 const INLINE_TIME_MAX: Duration = Duration::from_millis(10);
 /// ... namely this.
@@ -115,14 +118,14 @@ impl LogGauge {
         self.unwritten.load(Ordering::Acquire)
     }
 
-    /// Waits until less than `limit` bytes wait for the disk.
-    pub(crate) async fn wait_below(&self, limit: usize) {
+    /// Waits until the disk has not much to write any more.
+    pub(crate) async fn wait_for_room(&self) {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             // Registered before looking, so that no change between is missed.
             room.as_mut().enable();
-            if self.unwritten_bytes() < limit {
+            if self.unwritten_bytes() < UNWRITTEN_BYTES_MAX {
                 return;
             }
             room.await;
@@ -134,7 +137,7 @@ impl LogGauge {
         self.outstanding.fetch_sub(operations, Ordering::Release);
     }
 
-    /// A follower that is not busy writes little at once; a leader never waits for its disk, its core has followers to serve.
+    /// A follower that is not busy writes little at once; a leader never waits for the log's disk, its core has followers to serve.
     pub(crate) fn set_inline(&self, on: bool) {
         self.inline.store(on, Ordering::Relaxed);
     }
@@ -151,7 +154,7 @@ impl LogGauge {
     }
 
     fn is_quick(&self) -> bool {
-        !(*self.slow_at.lock()).is_some_and(|at| at.elapsed() < INLINE_REST)
+        (*self.slow_at.lock()).is_none_or(|at| at.elapsed() >= INLINE_REST)
     }
 
     /// Whether a small append may be synced on the consensus thread: nothing is queued or under way, so that nothing can be overtaken.

@@ -13,7 +13,7 @@ use super::sizes::Sizes;
 use crate::types::{Entry, LogId, Vote};
 
 /// Written entries kept in memory for replication and apply, bytes.
-pub(super) const TAIL_BYTES_MAX: usize = 32 << 20;
+pub(super) const TAIL_BYTES_MAX: usize = 16 << 20;
 
 /// Numbers the writes: an entry is on disk once the write that carries it is done.
 pub(super) type Ticket = u64;

@@ -109,10 +109,11 @@ impl Applier {
         fail::fail_point!("raft::before-apply");
         let began = Instant::now();
         let log_entries = to_log_entries(&entries);
-        let Some(results) = self.store.apply_at_once(&log_entries).map_err(io::Error::other)? else {
+        let results = self.store.apply_at_once(&log_entries);
+        self.gauge.took(began.elapsed());
+        let Some(results) = results.map_err(io::Error::other)? else {
             return Ok(Some(entries));
         };
-        self.gauge.took(began.elapsed());
         answer(entries, results, &self.applied)?;
         Ok(None)
     }

@@ -25,8 +25,6 @@ pub(crate) use transport::{Listener, listen};
 
 /// Largest gRPC message, bytes: an append of [`crate::propose::COMMAND_BYTES_MAX`] and more fits.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// Appends wait while this much waits for the disk, bytes.
-const UNWRITTEN_BYTES_MAX: usize = 64 << 20;
 /// A connection on which nothing moves is asked for a sign of life after this, ...
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 /// ... and closed when none comes within this.

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::transport::{self, Listener};
-use super::{MESSAGE_BYTES_MAX, UNWRITTEN_BYTES_MAX, append, envelope, forwarded, snapshot};
+use super::{MESSAGE_BYTES_MAX, append, envelope, forwarded, snapshot};
 use crate::bootstrap;
 use crate::codec;
 use crate::compare;
@@ -172,7 +172,7 @@ impl Peer for PeerService {
         let committed = Arc::new(AtomicU64::new(0));
         let state = (request.into_inner(), gauge, committed.clone());
         let requests = stream::unfold(state, |(mut inbound, gauge, committed)| async move {
-            gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+            gauge.wait_for_room().await;
             let message = inbound.message().await.ok()??;
             match codec::append_from_proto(message) {
                 Ok(request) => {

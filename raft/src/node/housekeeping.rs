@@ -1,4 +1,5 @@
-//! The part of the snapshot policy that counts bytes; openraft itself counts entries only.
+//! What a node does by itself from time to time: the part of the snapshot policy that counts bytes (openraft itself counts entries only), and
+//! handing to the system what was applied without waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
             () = blox_runtime::time::sleep(LOOK_INTERVAL) => {}
             () = node.stop.cancelled() => return,
         }
+        hand_over(&node).await;
         let (applied, snapshot, purged) = {
             let metrics = engine.raft.data_metrics();
             let metrics = metrics.borrow_watched();
@@ -44,5 +46,20 @@ pub(super) async fn run(node: Arc<Node>, engine: Arc<Engine>) {
         {
             return;
         }
+    }
+}
+
+/// Gives to the system what the state has gathered in memory: a process that is killed then leaves all but what it applied last.
+async fn hand_over(node: &Node) {
+    let store = node.store.clone();
+    if !store.has_gathered() {
+        return;
+    }
+    let handed_over = blox_runtime::spawn_blocking(move || store.hand_over()).await;
+    match handed_over {
+        Ok(Ok(())) => {}
+        // The next write fails of it too, and ends this node.
+        Ok(Err(error)) => tracing::error!(%error, "the state cannot be written"),
+        Err(error) => tracing::error!(%error, "the state was not handed to the system"),
     }
 }

@@ -12,7 +12,7 @@ use openraft::raft::ClientWriteResult;
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, Told, UNWRITTEN_BYTES_MAX};
+use super::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, IN_FLIGHT_MAX, Origin, Proposal, Refusal, Told};
 use crate::NodeId;
 use crate::codec::EncodedEntry;
 use crate::disk::FullDisks;
@@ -46,7 +46,7 @@ pub(crate) async fn run(node: Arc<Node>, mut queue: mpsc::Receiver<Proposal>) {
             },
         };
         // Whatever comes while this waits joins the batch.
-        node.log.gauge.wait_below(UNWRITTEN_BYTES_MAX).await;
+        node.log.gauge.wait_for_room().await;
         node.settled().await;
         let Some((destination, permit)) = lane.room(&mut view).await else {
             return;

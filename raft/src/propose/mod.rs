@@ -24,8 +24,6 @@ const IN_FLIGHT_MAX: usize = 4;
 /// Waiting proposals, in count and bytes; beyond, callers are told to come again.
 const WAITING_MAX: usize = 16_384;
 const WAITING_BYTES_MAX: usize = 64 << 20;
-/// Proposals wait while this much of the log waits for the disk, bytes.
-const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
 
 /// Why a proposal has no outcome. Nothing was written, except where it is unknown.
 #[derive(Clone, Debug)]

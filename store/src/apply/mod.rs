@@ -41,7 +41,16 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Entries of more than this together, bytes, are no short work.
 const SHORT_BYTES_MAX: usize = 2 << 10;
 
-/// Whether entries are applied in a few steps whose number does not depend on the state: keys put and deleted, and reports of sources.
+/// What is written for them is no short work beyond this, bytes: a value that is replaced is written once more, and may be large.
+const LITTLE_BYTES_MAX: usize = 32 << 10;
+
+/// Whether a batch is written in no time.
+pub(crate) fn is_little(batch: &[Write]) -> bool {
+    let bytes = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
+    batch.iter().map(bytes).sum::<usize>() <= LITTLE_BYTES_MAX
+}
+
+/// Whether entries are applied in a few steps: keys put and deleted, and reports of sources. (While history is being deleted it is more.)
 pub(crate) fn is_short(entries: &[LogEntry]) -> bool {
     let payloads = || entries.iter().filter_map(|entry| entry.payload.as_ref());
     let is_short = |command: &Command| {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::damage::Damage;
 use super::disk::{DiskEngine, WRITES_PER_NOTE};
-use super::{Engine, Family, Reader, Write};
+use super::{Engine, Family, Reader, ScanLimit, Write};
 use crate::store::StoreError;
 
 fn engine(directory: &Path) -> DiskEngine {
@@ -54,6 +54,21 @@ fn what_waits_for_nothing_is_handed_over_by_the_next_write() {
     assert!(["a", "b", "c"].into_iter().all(|key| has(&killed, key)));
 }
 
+/// What gathers is handed over by itself too.
+#[test]
+fn what_gathers_can_be_handed_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = engine(&directory.path().join("state"));
+    engine.write(&put("a")).expect("writes");
+    assert!(!engine.has_gathered());
+    assert!(engine.write_at_once(&put("b")).expect("writes"));
+    assert!(engine.has_gathered());
+    engine.hand_over().expect("hands over");
+    assert!(!engine.has_gathered());
+    let killed = left_by_a_kill(&directory.path().join("state"), &directory.path().join("copy"));
+    assert!(has(&killed, "b"));
+}
+
 /// An engine that is synced keeps what was written without waiting, as does one that is closed.
 #[test]
 fn a_sync_takes_along_what_gathers_in_memory() {
@@ -78,7 +93,7 @@ fn not_all_writes_gather_in_memory() {
     let engine = engine(&directory.path().join("state"));
     let mut ordinary = 0;
     for _ in 0..3 * WRITES_PER_NOTE {
-        if engine.in_memory().is_some() {
+        if engine.undisturbed().is_some() {
             assert!(engine.write_at_once(&put("a")).expect("writes"));
         } else {
             engine.write(&put("a")).expect("writes");
@@ -103,12 +118,86 @@ fn the_disk_is_not_read_without_waiting() {
 
     let engine = DiskEngine::open(&state, &Damage::unwatched()).expect("opens");
     engine.write(&put("b")).expect("writes");
-    let read = |key: &str| {
-        let in_memory = engine.in_memory().expect("an ordinary write has gone before");
-        in_memory.get(Family::Latest, key.as_bytes())
-    };
+    let in_memory = engine.in_memory();
+    let read = |key: &str| in_memory.get(Family::Latest, key.as_bytes());
+    let scanned = || in_memory.scan(Family::Latest, b"", b"", ScanLimit::ONE);
     assert!(matches!(read("a"), Err(StoreError::NotInMemory)));
+    assert!(matches!(scanned(), Err(StoreError::NotInMemory)));
     assert!(has(&engine, "a"));
     assert!(read("a").expect("in memory").is_some());
     assert!(read("b").expect("in memory").is_some());
+    assert_eq!(scanned().expect("in memory").len(), 1);
+}
+
+/// Reading in memory and writing at once make no call to read or write.
+#[test]
+fn nothing_is_asked_of_the_system() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = engine(&directory.path().join("state"));
+    engine.write(&put("a")).expect("writes");
+    let calls = || {
+        let text = fs::read_to_string("/proc/thread-self/io").expect("Linux counts calls");
+        let of = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.trim().parse::<u64>().ok()).expect("a count")
+        };
+        (of("syscr:"), of("syscw:"))
+    };
+    let (first, second) = (calls(), calls());
+    let looking = second.0 - first.0;
+    for _ in 1..WRITES_PER_NOTE {
+        let before = calls();
+        let undisturbed = engine.undisturbed().expect("nothing disturbs");
+        assert!(
+            engine
+                .in_memory()
+                .get(Family::Latest, b"a")
+                .expect("in memory")
+                .is_some()
+        );
+        assert!(engine.write_at_once(&put("a")).expect("writes"));
+        drop(undisturbed);
+        let after = calls();
+        assert_eq!((after.0 - before.0 - looking, after.1 - before.1), (0, 0));
+    }
+    let before = calls();
+    engine.write(&put("a")).expect("writes");
+    assert!(calls().1 > before.1, "an ordinary write is counted");
+}
+
+/// What makes files is kept apart: nothing is written at once beside a sync or a checkpoint, nor into a memtable that is nearly full.
+#[test]
+fn what_makes_files_is_kept_apart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = engine(&directory.path().join("state"));
+    engine.write(&put("a")).expect("writes");
+    let undisturbed = engine.undisturbed().expect("nothing disturbs");
+    std::thread::scope(|scope| {
+        let (begun, begins) = std::sync::mpsc::channel();
+        let checkpoint = directory.path().join("checkpoint");
+        let engine = &engine;
+        let made = scope.spawn(move || {
+            begun.send(()).expect("it is waited for");
+            engine.write_checkpoint(&checkpoint)
+        });
+        begins.recv().expect("it begins");
+        assert!(!directory.path().join("checkpoint").exists());
+        drop(undisturbed);
+        made.join().expect("no panic").expect("a checkpoint");
+    });
+    assert!(engine.undisturbed().is_some());
+
+    let piece = vec![0; 512 << 10];
+    let mut left_apart = 0;
+    for _ in 0..30 {
+        let write = Write {
+            family: Family::Versions,
+            key: Bytes::from_static(b"large"),
+            value: Some(Bytes::from(piece.clone())),
+        };
+        engine.write(&[write]).expect("writes");
+        // The first after a look at the manifest is left to the ordinary way anyhow.
+        left_apart += u32::from(engine.undisturbed().is_none());
+    }
+    assert!(left_apart >= 4, "{left_apart} of 30 half megabytes");
 }

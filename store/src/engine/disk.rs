@@ -1,8 +1,9 @@
 //! The engine of a node: RocksDB.
 //!
 //! The write-ahead log is written and never synced by a write: after a crash the state is some earlier whole batch, and the consensus log
-//! replays the rest. Who lets go of log entries must have called [`Engine::flush`] or taken a checkpoint first. Writes that must not wait for
-//! the disk only gather in memory what the next ordinary one hands to the system.
+//! replays the rest. Who lets go of log entries must have called [`Engine::flush`] or taken a checkpoint first. Writes that must not wait only
+//! gather in memory what the next ordinary one hands to the system. Whatever could have them wait for the disk all the same (files that are made,
+//! memtables that are full) is kept apart from them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use self_cell::self_cell;
 
 use super::damage::{Damage, opening};
 use super::manifest_note::ManifestNote;
-use super::{Engine, Family, FileSizes, Pair, Reader, ScanLimit, Write};
+use super::{Engine, Family, FileSizes, Pair, Reader, ScanLimit, Undisturbed, Write};
 use crate::store::StoreError;
 use crate::write_ahead_log::{self, WriteAheadLogError};
 
@@ -46,6 +47,10 @@ const BACKGROUND_THREADS: i32 = 2;
 /// The manifest is looked at with every 16th write or so: it changes with flushes and compactions only. That write is an ordinary one, so that no
 /// more than these gather in memory.
 pub(super) const WRITES_PER_NOTE: u64 = 16;
+/// How full memtables are is asked again after so much was written, bytes.
+const MEASURE_BYTES: u64 = 1 << 20;
+/// A memtable with less room than this, bytes, is left to ordinary writes: who fills it makes the next write-ahead log.
+const ROOM_BYTES: u64 = 3 << 20;
 /// What a write takes in a batch beside its key and value, about, bytes: a tag, its family, two lengths.
 const RECORD_BYTES: usize = 16;
 /// Tables of a family that is written to and seldom read before they are merged into those below: each merge reads and writes all of the first
@@ -71,6 +76,14 @@ pub(crate) struct DiskEngine {
     /// `None`: nothing here changes.
     note: Option<Mutex<ManifestNote>>,
     writes: AtomicU64,
+    /// Writes that the system has not been given.
+    gathered: AtomicU64,
+    /// Bytes written since it was asked how full memtables are.
+    unmeasured_bytes: AtomicU64,
+    /// Whether one was nearly full.
+    nearly_full: AtomicBool,
+    /// Held by whoever does what a write could have to wait for.
+    disturbance: Mutex<()>,
 }
 
 /// The directory of an engine, deleted on drop when a newer one has taken its place.
@@ -141,6 +154,10 @@ impl DiskEngine {
             damage,
             note: None,
             writes: AtomicU64::new(0),
+            gathered: AtomicU64::new(0),
+            unmeasured_bytes: AtomicU64::new(0),
+            nearly_full: AtomicBool::new(false),
+            disturbance: Mutex::new(()),
             files: Files {
                 directory: directory.to_owned(),
                 discard: AtomicBool::new(false),
@@ -181,7 +198,9 @@ impl DiskEngine {
     fn write_with(&self, batch: &[Write], options: &WriteOptions) -> Result<(), rocksdb::Error> {
         // What it will hold is known: it need not grow, which copies all of it each time.
         let bytes = |write: &Write| write.key.len() + write.value.as_ref().map_or(0, Bytes::len) + RECORD_BYTES;
-        let mut writes = WriteBatch::with_capacity_bytes(batch.iter().map(bytes).sum());
+        let all = batch.iter().map(bytes).sum();
+        self.unmeasured_bytes.fetch_add(all as u64, Ordering::Relaxed);
+        let mut writes = WriteBatch::with_capacity_bytes(all);
         for write in batch {
             let family = self.family(write.family);
             match &write.value {
@@ -197,13 +216,45 @@ impl DiskEngine {
         self.damage.storage(doing, error)
     }
 
-    /// A batch was written.
+    /// A batch was written in the ordinary way.
     fn written(&self) -> Result<(), StoreError> {
+        self.gathered.store(0, Ordering::Relaxed);
+        if self.unmeasured_bytes.load(Ordering::Relaxed) >= MEASURE_BYTES {
+            self.measure();
+        }
         let writes = self.writes.fetch_add(1, Ordering::Relaxed);
         if writes.is_multiple_of(WRITES_PER_NOTE) {
             self.look_at_manifest()?;
         }
         Ok(())
+    }
+
+    /// Looks how full memtables are, each and all together (beyond seven eighths RocksDB writes the fullest).
+    fn measure(&self) {
+        self.unmeasured_bytes.store(0, Ordering::Relaxed);
+        let active = |family: Family| {
+            let size = rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE;
+            let asked = self.database.property_int_value_cf(self.family(family), size);
+            asked.ok().flatten().unwrap_or(u64::MAX)
+        };
+        let sizes = Family::ALL.map(active);
+        let one = sizes
+            .iter()
+            .any(|size| size.saturating_add(ROOM_BYTES) > MEMTABLE_BYTES as u64);
+        let all = self.unflushed_bytes() + ROOM_BYTES > MEMTABLES_BYTES as u64 / 8 * 7;
+        self.nearly_full.store(one || all, Ordering::Relaxed);
+    }
+
+    /// Gives what has gathered to the system, and syncs it where that is wanted.
+    fn flush_log(&self, sync: bool) -> Result<(), StoreError> {
+        self.gathered.store(0, Ordering::Relaxed);
+        self.database.flush_wal(sync).map_err(|error| self.writing(&error))
+    }
+
+    /// Makes everything written so far durable. The caller holds the disturbance.
+    fn sync(&self) -> Result<(), StoreError> {
+        self.flush_log(true)?;
+        self.look_at_manifest()
     }
 
     fn collect(
@@ -415,9 +466,18 @@ impl Engine for DiskEngine {
         Arc::new(DiskSnapshot::new(self, |engine| engine.database.snapshot()))
     }
 
-    fn in_memory(&self) -> Option<Box<dyn Reader + '_>> {
-        let is_ordinary = self.writes.load(Ordering::Relaxed).is_multiple_of(WRITES_PER_NOTE);
-        (!is_ordinary).then(|| Box::new(InMemory::of(self)) as Box<dyn Reader>)
+    fn undisturbed(&self) -> Option<Undisturbed<'_>> {
+        let is_noted = self.writes.load(Ordering::Relaxed).is_multiple_of(WRITES_PER_NOTE);
+        let is_unknown = self.unmeasured_bytes.load(Ordering::Relaxed) >= ROOM_BYTES / 2;
+        if is_noted || is_unknown || self.nearly_full.load(Ordering::Relaxed) {
+            return None;
+        }
+        let held = self.disturbance.try_lock()?;
+        Some(Undisturbed { _held: Some(held) })
+    }
+
+    fn in_memory(&self) -> Box<dyn Reader + '_> {
+        Box::new(InMemory::of(self))
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
@@ -428,26 +488,37 @@ impl Engine for DiskEngine {
         self.written()
     }
 
+    fn has_gathered(&self) -> bool {
+        self.gathered.load(Ordering::Relaxed) > 0
+    }
+
+    fn hand_over(&self) -> Result<(), StoreError> {
+        let _held = self.disturbance.lock();
+        self.flush_log(false)
+    }
+
     fn write_at_once(&self, batch: &[Write]) -> Result<bool, StoreError> {
         let mut options = WriteOptions::default();
         options.set_no_slowdown(true);
         match self.write_with(batch, &options) {
-            Ok(()) => self.written().map(|()| true),
+            Ok(()) => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+                self.gathered.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(false),
             Err(error) => Err(self.writing(&error)),
         }
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.database.flush_wal(true).map_err(|error| {
-            let doing = format!("syncing the state in {}", self.files.directory.display());
-            self.damage.storage(doing, &error)
-        })?;
-        self.look_at_manifest()
+        let _held = self.disturbance.lock();
+        self.sync()
     }
 
     fn write_checkpoint(&self, directory: &Path) -> Result<(), StoreError> {
-        self.flush()?;
+        let _held = self.disturbance.lock();
+        self.sync()?;
         Checkpoint::new(&self.database)
             .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
             .map_err(|error| {

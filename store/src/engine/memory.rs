@@ -120,8 +120,8 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn in_memory(&self) -> Option<Box<dyn Reader + '_>> {
-        Some(Box::new(self))
+    fn in_memory(&self) -> Box<dyn Reader + '_> {
+        Box::new(self)
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::MutexGuard;
 
 use crate::store::StoreError;
 
@@ -98,6 +99,11 @@ pub struct FileSizes {
     pub compaction_pending_bytes: u64,
 }
 
+/// While it is held nothing is done beside writes that they could have to wait for.
+pub(crate) struct Undisturbed<'a> {
+    pub(crate) _held: Option<MutexGuard<'a, ()>>,
+}
+
 /// Reading, at the head or in a snapshot.
 pub(crate) trait Reader: Send + Sync {
     /// The value of a key.
@@ -126,14 +132,29 @@ pub(crate) trait Engine: Reader {
     /// Writes all or nothing; readers see it when this returns. Later writes to a key win.
     fn write(&self, batch: &[Write]) -> Result<(), StoreError>;
 
-    /// Reads at the head what is in memory, for a write that does not wait for the disk; what is not there is [`StoreError::NotInMemory`].
-    /// `None`: the next write is to be an ordinary one.
-    fn in_memory(&self) -> Option<Box<dyn Reader + '_>>;
+    /// Keeps away, for a moment, what a write that must not wait could have to wait for. `None`: the next write is to be an ordinary one.
+    fn undisturbed(&self) -> Option<Undisturbed<'_>> {
+        Some(Undisturbed { _held: None })
+    }
 
-    /// As [`Engine::write`], unless the write would have to wait for a flush or a compaction: `false`, and nothing is written. What is written so
-    /// is given to the system together with the next ordinary write: a process that is killed before may lose it, whole batches from the end.
+    /// Reads at the head what is in memory; what is not there is [`StoreError::NotInMemory`].
+    fn in_memory(&self) -> Box<dyn Reader + '_>;
+
+    /// As [`Engine::write`], while it is [`Engine::undisturbed`], unless the write would have to wait for a flush or a compaction: `false`, and
+    /// nothing is written. What is written so is given to the system with the next ordinary write or [`Engine::hand_over`]: a process that is
+    /// killed before may lose it, whole batches from the end.
     fn write_at_once(&self, batch: &[Write]) -> Result<bool, StoreError> {
         self.write(batch).map(|()| true)
+    }
+
+    /// Whether [`Engine::write_at_once`] has gathered what the system has not been given.
+    fn has_gathered(&self) -> bool {
+        false
+    }
+
+    /// Gives to the system what [`Engine::write_at_once`] has gathered.
+    fn hand_over(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Makes everything written so far durable.

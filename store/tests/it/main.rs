@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod apply;
+mod at_once;
 mod backups;
 mod checkpoints;
 mod compaction;
