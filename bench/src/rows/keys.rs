@@ -96,7 +96,7 @@ pub fn rows(extent: Extent) -> Vec<KeyRow> {
             p99: sooner.clone(),
             ..put(clients, VALUE_BYTES, Where::Leader)
         };
-        // After the one of one client: beyond a million writes history is deleted beside them, which is most of what one client would see.
+        // After the one of one client: beyond a million writes old history is deleted beside each.
         rows.insert(1 + place, row);
     }
     if extent == Extent::Full {

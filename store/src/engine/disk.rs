@@ -5,6 +5,8 @@
 //! gather in memory what the next ordinary one hands to the system. Whatever could have them wait for the disk all the same (files that are made,
 //! memtables that are full) is kept apart from them.
 
+mod reading;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,14 +15,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    DBRecoveryMode, ErrorKind, Options, ReadOptions, ReadTier, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
+    Options, WriteBatch, WriteOptions,
 };
-use self_cell::self_cell;
 
+use self::reading::{DiskSnapshot, InMemory};
 use super::damage::{Damage, opening};
 use super::manifest_note::ManifestNote;
-use super::{Engine, Family, FileSizes, Pair, Reader, ScanLimit, Undisturbed, Write};
+use super::{Engine, Family, FileSizes, Reader, Undisturbed, Write};
 use crate::store::StoreError;
 use crate::write_ahead_log::{self, WriteAheadLogError};
 
@@ -256,39 +258,6 @@ impl DiskEngine {
         self.flush_log(true)?;
         self.look_at_manifest()
     }
-
-    fn collect(
-        &self,
-        mut pairs: DBRawIterator<'_>,
-        family: Family,
-        from: &[u8],
-        limit: ScanLimit,
-    ) -> Result<Vec<Pair>, StoreError> {
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        pairs.seek(from);
-        while let Some((key, value)) = pairs.item() {
-            bytes += key.len() + value.len();
-            found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            if found.len() >= limit.count || bytes >= limit.bytes {
-                return Ok(found);
-            }
-            pairs.next();
-        }
-        pairs
-            .status()
-            .map_err(|error| self.failed("scanning", family, &error))?;
-        Ok(found)
-    }
-
-    /// Why nothing was read.
-    fn failed(&self, what: &str, family: Family, error: &rocksdb::Error) -> StoreError {
-        match error.kind() {
-            // Only said where it was asked not to wait for the disk.
-            ErrorKind::Incomplete => StoreError::NotInMemory,
-            _ => self.damage.storage(self.doing(what, family), error),
-        }
-    }
 }
 
 fn looking(doing: String, error: WriteAheadLogError) -> StoreError {
@@ -348,117 +317,6 @@ fn family_options(family: Family, cache: &Cache) -> Options {
         options.set_level_zero_stop_writes_trigger(SELDOM_READ_TABLES_MAX);
     }
     options
-}
-
-/// Bounds an iterator from above, so that it does not walk over what was deleted behind the range.
-fn bounded(until: &[u8]) -> ReadOptions {
-    let mut options = ReadOptions::default();
-    if !until.is_empty() {
-        options.set_iterate_upper_bound(until);
-    }
-    options
-}
-
-fn copied(found: Option<rocksdb::DBPinnableSlice<'_>>) -> Option<Bytes> {
-    found.map(|value| Bytes::copy_from_slice(&value))
-}
-
-impl Reader for DiskEngine {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let found = self.database.get_pinned_cf(self.family(family), key);
-        found
-            .map(copied)
-            .map_err(|error| self.failed("reading", family, &error))
-    }
-
-    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
-        if !until.is_empty() && from >= until {
-            return Ok(Vec::new());
-        }
-        self.collect(
-            self.database.raw_iterator_cf_opt(self.family(family), bounded(until)),
-            family,
-            from,
-            limit,
-        )
-    }
-}
-
-/// Reads memtables and the block cache, and nothing else.
-struct InMemory<'a> {
-    engine: &'a DiskEngine,
-    options: ReadOptions,
-}
-
-impl InMemory<'_> {
-    fn of(engine: &DiskEngine) -> InMemory<'_> {
-        let options = InMemory::options(&[]);
-        InMemory { engine, options }
-    }
-
-    fn options(until: &[u8]) -> ReadOptions {
-        let mut options = bounded(until);
-        options.set_read_tier(ReadTier::BlockCache);
-        options
-    }
-}
-
-impl Reader for InMemory<'_> {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let engine = self.engine;
-        let found = engine
-            .database
-            .get_pinned_cf_opt(engine.family(family), key, &self.options);
-        found
-            .map(copied)
-            .map_err(|error| engine.failed("reading", family, &error))
-    }
-
-    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
-        if !until.is_empty() && from >= until {
-            return Ok(Vec::new());
-        }
-        let engine = self.engine;
-        let pairs = engine
-            .database
-            .raw_iterator_cf_opt(engine.family(family), InMemory::options(until));
-        engine.collect(pairs, family, from, limit)
-    }
-}
-
-type BorrowedSnapshot<'a> = SnapshotWithThreadMode<'a, DB>;
-
-self_cell!(
-    /// A RocksDB snapshot together with the database it borrows.
-    struct DiskSnapshot {
-        owner: Arc<DiskEngine>,
-        #[covariant]
-        dependent: BorrowedSnapshot,
-    }
-);
-
-impl Reader for DiskSnapshot {
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let engine = self.borrow_owner();
-        let found = self.borrow_dependent().get_pinned_cf(engine.family(family), key);
-        found
-            .map(copied)
-            .map_err(|error| engine.failed("reading", family, &error))
-    }
-
-    fn scan(&self, family: Family, from: &[u8], until: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, StoreError> {
-        if !until.is_empty() && from >= until {
-            return Ok(Vec::new());
-        }
-        let engine = self.borrow_owner();
-        engine.collect(
-            self.borrow_dependent()
-                .raw_iterator_cf_opt(engine.family(family), bounded(until)),
-            family,
-            from,
-            limit,
-        )
-    }
 }
 
 impl Engine for DiskEngine {
